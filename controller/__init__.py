@@ -1,0 +1,1 @@
+"""The cyber space: twins, decisions and the enforcement of slices."""

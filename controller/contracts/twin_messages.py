@@ -1,0 +1,72 @@
+"""Messages that keep twins in step; each is one UDP datagram of JSON (orjson).
+
+`UserReport`: user agent -> local controller (slice 0, to the collector's
+anycast address).  `CellAggregate`: local controller -> centre (slice 0).
+Times are CLOCK_REALTIME nanoseconds unless the name says monotonic; one
+machine, so clocks agree between namespaces.
+"""
+
+from __future__ import annotations
+
+from controller.contracts.slices import Strict
+
+
+class FlowReport(Strict):
+    """What the user saw of one flow in the last report period (downlink unless `up`).
+
+    `demand_kbps` is inferred by the receiver from sequence numbers (received
+    plus missing), so it is what the sender tried to send, L2 kbit/s; for a flow
+    that the user sends (`up`) it is what its application offered.
+    """
+
+    service: str
+    slice_id: int
+    up: bool
+    demand_kbps: float
+    goodput_kbps: float
+    loss_ratio: float
+    owd_p95_ms: float | None = None
+
+
+class UserReport(Strict):
+    ue_id: str
+    kind: str
+    sequence: int
+    """From 1, one per period; the twin's version follows it."""
+    window: int
+    """floor(measured_at / period): which period this report describes."""
+    measured_at_ns: int
+    period_ms: int
+    cell_id: str
+    rsrp_dbm: dict[str, float]
+    """Per cell, as the user measures it."""
+    position_m: tuple[float, float]
+    speed_mps: float
+    flows: list[FlowReport]
+
+
+class SliceDemand(Strict):
+    """One slice in one cell in one window, summed over its users' twins."""
+
+    slice_id: int
+    users: int
+    demand_kbps: float
+    goodput_kbps: float
+    loss_ratio: float
+    owd_p95_ms: float | None
+
+
+class CellAggregate(Strict):
+    """All slices of one cell for one window: the input of slice twins."""
+
+    trace_id: str
+    edge: str
+    cell_id: str
+    window: int
+    period_ms: int
+    completed_at_ns: int
+    """When the twin update that completed this aggregate arrived (loop latency starts)."""
+    sent_at_ns: int
+    users_reported: int
+    users_expected: int
+    slices: list[SliceDemand]

@@ -1,0 +1,1 @@
+"""ONNX models, one folder each: definition, training, evaluation, contract."""

@@ -1,0 +1,1 @@
+"""The physical space: scenarios, the emulated network, its traffic and its measurement."""

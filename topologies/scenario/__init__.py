@@ -1,0 +1,1 @@
+"""Scenario files: what a testbed looks like and what happens on it."""

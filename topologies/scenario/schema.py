@@ -1,0 +1,247 @@
+"""The scenario's schema: one YAML file describes a whole experiment.
+
+Pure data, checked by pydantic; cross-references are checked in `Scenario`.
+Loading with file and line in every error is `loader.py`'s work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from controller.contracts.inventory import HandoverConfig, TwinConfig, XappPlacement
+from controller.contracts.slices import Slice, Strict, TrafficClass
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,9}$")]
+"""Hosts and switches: short, because interface names are limited to 15 characters."""
+Positive = Annotated[float, Field(gt=0)]
+PositionM = tuple[float, float]
+
+
+class Link(Strict):
+    """A wire. Delay and loss are each way; a link with either runs over a wirefilter."""
+
+    rate_mbps: Positive | None = None
+    delay_ms: Annotated[float, Field(ge=0)] = 0.0
+    loss_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    queue_packets: Annotated[int, Field(ge=10)] = 100
+
+
+class AccessPoint(Strict):
+    """An MBS or SBS. `down_mbps` is its radio capacity, a queue tree towards the air."""
+
+    name: Name
+    kind: Literal["mbs", "sbs"]
+    position_m: PositionM
+    tx_power_dbm: float
+    frequency_ghz: Positive = 3.5
+    down_mbps: Positive
+    up_mbps: Positive
+    queue_packets: Annotated[int, Field(ge=10)] = 100
+    edge: Name
+    """Edge server whose local controller keeps the twins of this cell's users."""
+    backhaul: Link = Link()
+
+
+class Server(Strict):
+    name: Name
+    kind: Literal["edge", "cloud"]
+    attach: Name
+    """The switch it hangs on."""
+    link: Link = Link()
+
+
+class Centre(Strict):
+    link: Link = Link()
+
+
+class StaticMobility(Strict):
+    kind: Literal["static"] = "static"
+    position_m: PositionM
+
+
+class LoopMobility(Strict):
+    """Drives a closed polyline at constant speed, starting `offset_ratio` along it.
+
+    The seed shifts the start by up to `start_jitter_ratio` of the loop.
+    """
+
+    kind: Literal["loop"] = "loop"
+    waypoints_m: Annotated[list[PositionM], Field(min_length=2)]
+    speed_mps: Positive
+    offset_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    start_jitter_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+
+
+Mobility = Annotated[StaticMobility | LoopMobility, Field(discriminator="kind")]
+
+
+class UserSpec(Strict):
+    name: Name
+    type: Literal["vehicle", "phone", "sensor"]
+    slices: Annotated[list[str], Field(min_length=1)]
+    """Slice names; the first is the session a plain socket uses."""
+    mobility: Mobility
+
+
+class ServiceSpec(Strict):
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+    slice: str
+    traffic_class: TrafficClass
+    host: Name
+    candidates: list[Name] = []
+    protocol: Literal["udp", "tcp"] = "udp"
+    port: Annotated[int, Field(ge=1024, le=65535)]
+
+
+class ConstantDemand(Strict):
+    shape: Literal["constant"] = "constant"
+    mbps: Positive
+
+
+class SwingDemand(Strict):
+    """A trapezoid between `low` and `high`: the swing a static split cannot follow.
+
+    One period: ramp up, stay high for `high_ratio` of it, ramp down, stay low.
+    `phase_ratio` shifts it; the seed adds up to `phase_jitter_ratio` and a smooth
+    multiplicative noise of relative size `noise_ratio`.
+    """
+
+    shape: Literal["swing"] = "swing"
+    low_mbps: Positive
+    high_mbps: Positive
+    period_s: Positive
+    ramp_s: Annotated[float, Field(ge=0)] = 2.0
+    high_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    phase_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    phase_jitter_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    noise_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+
+
+Demand = Annotated[ConstantDemand | SwingDemand, Field(discriminator="shape")]
+
+
+class TrafficSpec(Strict):
+    """One flow for each listed user. `paced`: own UDP senders. `tcp`: iperf3, `mbps` its cap.
+
+    Demand is L2 rate (frames), like every rate that a reservation is compared with.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+    kind: Literal["paced", "tcp"] = "paced"
+    service: str
+    users: Annotated[list[Name], Field(min_length=1)]
+    direction: Literal["down", "up"] = "down"
+    packet_bytes: Annotated[int, Field(ge=64, le=1400)] = 1200
+    """UDP payload."""
+    demand: Demand
+
+
+class ProbeSpec(Strict):
+    """One-way-delay probes in each session, both directions, in the class of `service`."""
+
+    service: str
+    users: Annotated[list[Name], Field(min_length=1)]
+    rate_pps: Annotated[float, Field(gt=0, le=1000)] = 50
+    packet_bytes: Annotated[int, Field(ge=64, le=1400)] = 100
+
+
+class Background(Strict):
+    """Best-effort filler on every bottleneck, so that borrowing hides nothing."""
+
+    rate_ratio: Annotated[float, Field(gt=0, le=2)] = 1.05
+    packet_bytes: Annotated[int, Field(ge=64, le=1400)] = 1400
+
+
+class ReservationSpec(Strict):
+    access_point: Name
+    slice: str
+    min_mbps: Annotated[float, Field(ge=0)]
+    max_mbps: Positive | None = None
+
+
+class Scenario(Strict):
+    """A whole experiment; every name in it refers to something declared in it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+    description: str
+    seed: Annotated[int, Field(ge=0)] = 1
+    duration_s: Positive = 60
+    warmup_s: Annotated[float, Field(ge=0)] = 5
+    core: Name = "core"
+    access_points: Annotated[list[AccessPoint], Field(min_length=1)]
+    servers: Annotated[list[Server], Field(min_length=1)]
+    centre: Centre = Centre()
+    slices: Annotated[list[Slice], Field(min_length=1, max_length=11)]
+    users: Annotated[list[UserSpec], Field(min_length=1)]
+    services: Annotated[list[ServiceSpec], Field(min_length=1)]
+    traffic: list[TrafficSpec] = []
+    probes: list[ProbeSpec] = []
+    background: Background | None = None
+    bottlenecks: list[Name] = []
+    """Access points whose downlink is a bottleneck."""
+    reservable_ratio: Annotated[float, Field(gt=0, le=1)] = 0.9
+    initial_reservations: list[ReservationSpec] = []
+    static_reservations: list[ReservationSpec] = []
+    """Found by grid search on training seeds; policy `static` uses it."""
+    handover: HandoverConfig = HandoverConfig()
+    twins: TwinConfig = TwinConfig()
+    xapps: list[XappPlacement] = []
+    slicing: bool = True
+    """False for negative tests: one shared queue, no meters."""
+    northbound_port: Annotated[int, Field(ge=1, le=65535)] = 8080
+
+    @model_validator(mode="after")
+    def _references_resolve(self) -> Scenario:
+        aps = {a.name for a in self.access_points}
+        switches = aps | {self.core}
+        servers = {s.name for s in self.servers}
+        edges = {s.name for s in self.servers if s.kind == "edge"}
+        users = {u.name for u in self.users}
+        slices = {s.name for s in self.slices}
+        services = {s.name for s in self.services}
+
+        def known(value: str, names: set[str], what: str, where: str) -> None:
+            if value not in names:
+                raise ValueError(f"{where}: unknown {what} {value!r}; known: {', '.join(sorted(names))}")
+
+        for ap in self.access_points:
+            known(ap.edge, edges, "edge server", f"access point {ap.name}")
+        for server in self.servers:
+            known(server.attach, switches, "switch", f"server {server.name}")
+        for user in self.users:
+            for name in user.slices:
+                known(name, slices, "slice", f"user {user.name}")
+        for service in self.services:
+            known(service.slice, slices, "slice", f"service {service.name}")
+            for host in [service.host, *service.candidates]:
+                known(host, servers, "server", f"service {service.name}")
+        slice_of_service = {s.name: s.slice for s in self.services}
+        slices_of_user = {u.name: set(u.slices) for u in self.users}
+        for item in [*self.traffic, *self.probes]:
+            where = f"traffic or probe of service {item.service}"
+            known(item.service, services, "service", where)
+            for name in item.users:
+                known(name, users, "user", where)
+                if slice_of_service[item.service] not in slices_of_user[name]:
+                    raise ValueError(
+                        f"{where}: user {name} has no session in slice {slice_of_service[item.service]}"
+                    )
+        for name in self.bottlenecks:
+            known(name, aps, "access point", "bottlenecks")
+        for r in [*self.initial_reservations, *self.static_reservations]:
+            known(r.access_point, aps, "access point", "reservations")
+            known(r.slice, slices, "slice", "reservations")
+        _refuse_duplicates([*switches, *servers, *users, "air", "centre"], "name")
+        _refuse_duplicates([s.name for s in self.slices], "slice name")
+        _refuse_duplicates([str(s.slice_id) for s in self.slices], "slice_id")
+        _refuse_duplicates([str(s.s_nssai) for s in self.slices], "S-NSSAI")
+        _refuse_duplicates([s.name for s in self.services], "service name")
+        return self
+
+
+def _refuse_duplicates(names: list[str], what: str) -> None:
+    for name in set(names):
+        if names.count(name) > 1:
+            raise ValueError(f"duplicate {what} {name!r}")
