@@ -92,6 +92,9 @@ class AsyncConnection:
             except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
                 self.close()
                 raise RpcUnavailable(f"{self._path}: {op}: {error!r}") from error
+            except asyncio.CancelledError:
+                self.close()  # or the next call would read the answer of this one
+                raise
 
     async def _exchange(self, op: str, arguments: dict[str, Any]) -> Any:
         if self._streams is None:

@@ -10,6 +10,11 @@ from __future__ import annotations
 
 from controller.contracts.slices import Strict
 
+MAX_REPORT_BYTES = 4096
+"""A longer report is refused by the local controller."""
+MIN_REPORT_PERIOD_MS = 20
+MAX_REPORT_PERIOD_MS = 60_000
+
 
 class FlowReport(Strict):
     """What the user saw of one flow in the last report period (downlink unless `up`).
@@ -34,7 +39,8 @@ class UserReport(Strict):
     sequence: int
     """From 1, one per period; the twin's version follows it."""
     window: int
-    """floor(measured_at / period): which period this report describes."""
+    """Which period this report describes: the last whole one before it was measured,
+    floor(measured_at / period) - 1."""
     measured_at_ns: int
     period_ms: int
     cell_id: str

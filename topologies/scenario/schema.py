@@ -1,6 +1,6 @@
 """The scenario's schema: one YAML file describes a whole experiment.
 
-Pure data, checked by pydantic; cross-references are checked in `Scenario`.
+Pure data, checked by pydantic; cross-references are checked by `references.py`.
 Loading with file and line in every error is `loader.py`'s work.
 """
 
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from controller.contracts.inventory import HandoverConfig, TwinConfig, XappPlacement
 from controller.contracts.slices import Slice, Strict, TrafficClass
+from topologies.scenario.references import BrokenScenario, broken_references
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,9}$")]
 """Hosts and switches: short, because interface names are limited to 15 characters."""
@@ -64,7 +65,8 @@ class StaticMobility(Strict):
 class LoopMobility(Strict):
     """Drives a closed polyline at constant speed, starting `offset_ratio` along it.
 
-    The seed shifts the start by up to `start_jitter_ratio` of the loop.
+    The seed shifts the start by up to `start_jitter_ratio` of the loop, and all
+    loops together by up to `seed_start_ratio` of theirs.
     """
 
     kind: Literal["loop"] = "loop"
@@ -72,6 +74,7 @@ class LoopMobility(Strict):
     speed_mps: Positive
     offset_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
     start_jitter_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    seed_start_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 Mobility = Annotated[StaticMobility | LoopMobility, Field(discriminator="kind")]
@@ -105,7 +108,9 @@ class SwingDemand(Strict):
 
     One period: ramp up, stay high for `high_ratio` of it, ramp down, stay low.
     `phase_ratio` shifts it; the seed adds up to `phase_jitter_ratio` and a smooth
-    multiplicative noise of relative size `noise_ratio`.
+    multiplicative noise of relative size `noise_ratio`.  `seed_phase_ratio` is a
+    shift of up to so much of the period that all swings of a seed share: seeds differ
+    in when things happen, not in what happens together.
     """
 
     shape: Literal["swing"] = "swing"
@@ -116,6 +121,7 @@ class SwingDemand(Strict):
     high_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.4
     phase_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
     phase_jitter_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    seed_phase_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
     noise_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.05
 
 
@@ -194,54 +200,7 @@ class Scenario(Strict):
 
     @model_validator(mode="after")
     def _references_resolve(self) -> Scenario:
-        aps = {a.name for a in self.access_points}
-        switches = aps | {self.core}
-        servers = {s.name for s in self.servers}
-        edges = {s.name for s in self.servers if s.kind == "edge"}
-        users = {u.name for u in self.users}
-        slices = {s.name for s in self.slices}
-        services = {s.name for s in self.services}
-
-        def known(value: str, names: set[str], what: str, where: str) -> None:
-            if value not in names:
-                raise ValueError(f"{where}: unknown {what} {value!r}; known: {', '.join(sorted(names))}")
-
-        for ap in self.access_points:
-            known(ap.edge, edges, "edge server", f"access point {ap.name}")
-        for server in self.servers:
-            known(server.attach, switches, "switch", f"server {server.name}")
-        for user in self.users:
-            for name in user.slices:
-                known(name, slices, "slice", f"user {user.name}")
-        for service in self.services:
-            known(service.slice, slices, "slice", f"service {service.name}")
-            for host in [service.host, *service.candidates]:
-                known(host, servers, "server", f"service {service.name}")
-        slice_of_service = {s.name: s.slice for s in self.services}
-        slices_of_user = {u.name: set(u.slices) for u in self.users}
-        for item in [*self.traffic, *self.probes]:
-            where = f"traffic or probe of service {item.service}"
-            known(item.service, services, "service", where)
-            for name in item.users:
-                known(name, users, "user", where)
-                if slice_of_service[item.service] not in slices_of_user[name]:
-                    raise ValueError(
-                        f"{where}: user {name} has no session in slice {slice_of_service[item.service]}"
-                    )
-        for name in self.bottlenecks:
-            known(name, aps, "access point", "bottlenecks")
-        for r in [*self.initial_reservations, *self.static_reservations]:
-            known(r.access_point, aps, "access point", "reservations")
-            known(r.slice, slices, "slice", "reservations")
-        _refuse_duplicates([*switches, *servers, *users, "air", "centre"], "name")
-        _refuse_duplicates([s.name for s in self.slices], "slice name")
-        _refuse_duplicates([str(s.slice_id) for s in self.slices], "slice_id")
-        _refuse_duplicates([str(s.s_nssai) for s in self.slices], "S-NSSAI")
-        _refuse_duplicates([s.name for s in self.services], "service name")
+        problems = broken_references(self.model_dump(mode="json"))
+        if problems:
+            raise BrokenScenario(problems)
         return self
-
-
-def _refuse_duplicates(names: list[str], what: str) -> None:
-    for name in set(names):
-        if names.count(name) > 1:
-            raise ValueError(f"duplicate {what} {name!r}")

@@ -1,0 +1,1 @@
+"""Figures of the testbed, each as a ratio or against a reference of the same run."""

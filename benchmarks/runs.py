@@ -1,0 +1,56 @@
+"""How benchmarks use the testbed: through its commands, like any script of a user's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TESTBED = REPOSITORY / "testbed.sh"
+RESULTS = REPOSITORY / "results" / "bench"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended well: what it printed and how long it took."""
+
+    stdout: str
+    wall_s: float
+
+
+def testbed(*arguments: str, timeout_s: float = 600) -> Finished:
+    """Run `./testbed.sh ARGUMENTS`; raises `CalledProcessError` with its last lines."""
+    started_s = time.monotonic()
+    done = subprocess.run(
+        [str(TESTBED), *arguments], capture_output=True, text=True, timeout=timeout_s
+    )
+    if done.returncode != 0:
+        raise SystemExit(
+            f"./testbed.sh {' '.join(arguments)} failed ({done.returncode}):\n"
+            f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    return Finished(done.stdout, time.monotonic() - started_s)
+
+
+def run(scenario: str, out: Path, *arguments: str, seed: int = 1) -> dict[str, Any]:
+    """One batch run; returns its summary.json."""
+    testbed("run", scenario, "--seed", str(seed), "--out", str(out), *arguments)
+    summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    return summary
+
+
+def slice_of(summary: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(s for s in summary["slices"] if s["name"] == name)
+    return found
+
+
+def write(name: str, figures: dict[str, Any]) -> Path:
+    """Keep a benchmark's figures in results/bench/NAME.json."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(figures, indent=2) + "\n")
+    return path

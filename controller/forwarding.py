@@ -1,0 +1,249 @@
+"""Tables 5 and 6: which port a packet leaves by, and what happens to it there.
+
+Access points know the users they carry and the servers on them and give the
+rest to the core; the core knows everybody; the air knows one access point per
+user.  Traffic between users of a cell goes through its access point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.contracts.addressing import COLLECTOR_IP, GATEWAY_MAC
+from controller.contracts.inventory import Cell, Host, Port, PortRole, SwitchRole
+from controller.contracts.slices import dscp_of, queue_of
+from controller.errors import NetworkDescriptionError
+from controller.metering import slice_meter_id
+from controller.network_state import NetworkState, PairKey
+from controller.network_view import Network
+from controller.pipeline import (
+    EGRESS,
+    FORWARD,
+    IPV4,
+    MatchFields,
+    both,
+    egress,
+    matched,
+    of_slice,
+    pair,
+    rule,
+)
+from controller.switch_program import IN_PORT, Action, Direction, Flow, Kind
+
+# -- table 5 -------------------------------------------------------------------
+
+
+def forward(network: Network, state: NetworkState, switch: str) -> Iterator[Flow]:
+    """Table 5. Raises `NetworkDescriptionError` when a collector cannot be told from another."""
+    role = network.switches[switch].role
+    if role is SwitchRole.AIR:
+        yield from _on_air(network, state)
+        yield from _nowhere(network)
+    elif role is SwitchRole.CORE:
+        yield from _on_core(network, state)
+        yield from _nowhere(network)
+    else:
+        for cell in network.cells_of_switch[switch]:
+            yield from _on_access_point(network, state, cell)
+
+
+def _nowhere(network: Network) -> Iterator[Flow]:
+    """Misses by slice, so that the packet balance of a slice can account for them."""
+    for slice_id in network.slice_ids:
+        match: MatchFields = {"metadata": matched(of_slice(slice_id))}
+        yield rule(FORWARD, 10, match, kind=Kind.MISS, slice_id=slice_id)
+
+
+def _to(ip: str, port_no: int, in_port: int | None = None) -> Flow:
+    match: MatchFields = {"eth_type": IPV4, "ipv4_dst": ip}
+    if in_port is not None:
+        match["in_port"] = in_port
+    priority = 300 if in_port is None else 400
+    return rule(FORWARD, priority, match, write=egress(port_no), goto=EGRESS)
+
+
+def _on_air(network: Network, state: NetworkState) -> Iterator[Flow]:
+    """Uplink by the user's port, downlink only from access points that may carry the user."""
+    cells = network.cells
+    for ue_id, attachment in state.attachments.items():
+        user = network.users[ue_id]
+        port_no = network.hosts[user.host].port_no
+        if attachment.uplink is not None:
+            up = egress(cells[attachment.uplink].air_port)
+            yield rule(FORWARD, 300, {"in_port": port_no}, write=up, goto=EGRESS)
+        for cell_id in sorted(attachment.accepted):
+            for address in network.user_addresses(user):
+                yield _to(address.ip, port_no, cells[cell_id].air_port)
+    sink = network.filler_sink()
+    if sink is None:
+        return
+    for cell in cells.values():
+        ip = network.filler_ip(cell.cell_id)
+        if ip is None:
+            continue
+        yield _to(ip, sink.port_no, cell.air_port)
+        match: MatchFields = {"in_port": sink.port_no, "eth_type": IPV4, "ipv4_src": ip}
+        yield rule(FORWARD, 300, match, write=egress(cell.air_port), goto=EGRESS)
+
+
+def _on_access_point(network: Network, state: NetworkState, cell: Cell) -> Iterator[Flow]:
+    for ue_id, attachment in state.attachments.items():
+        if cell.cell_id in attachment.accepted:
+            for address in network.user_addresses(network.users[ue_id]):
+                yield _to(address.ip, cell.down_port)
+    filler_ip = network.filler_ip(cell.cell_id)
+    if filler_ip is not None:
+        yield _to(filler_ip, cell.down_port)
+    for host in _servers_on(network, cell.switch):
+        yield from _to_server(network, host, host.port_no)
+    yield from _collector_at_access_point(network, cell)
+    # What the core sent and nobody here takes must not go back to the core.
+    for slice_id in network.slice_ids:
+        match: MatchFields = {"in_port": cell.up_port, "metadata": matched(of_slice(slice_id))}
+        yield rule(FORWARD, 200, match, kind=Kind.MISS, slice_id=slice_id)
+    yield rule(FORWARD, 100, {"eth_type": IPV4}, write=egress(cell.up_port), goto=EGRESS)
+
+
+def _on_core(network: Network, state: NetworkState) -> Iterator[Flow]:
+    for ue_id, attachment in state.attachments.items():
+        port_no = network.cells[attachment.downlink].core_port
+        for address in network.user_addresses(network.users[ue_id]):
+            yield _to(address.ip, port_no)
+    for cell in network.cells.values():
+        filler_ip = network.filler_ip(cell.cell_id)
+        if filler_ip is not None:
+            yield _to(filler_ip, cell.core_port)
+        edge = network.hosts[cell.edge]
+        yield _to(COLLECTOR_IP, _core_port_to(network, edge), cell.core_port)
+    for host in network.hosts.values():
+        if network.switches[host.switch].role is not SwitchRole.AIR:
+            yield from _to_server(network, host, _core_port_to(network, host))
+
+
+def _servers_on(network: Network, switch: str) -> list[Host]:
+    ports = [p for p in network.ports[switch] if p.role is PortRole.SERVER]
+    return [network.hosts[p.peer] for p in ports]
+
+
+def _to_server(network: Network, host: Host, port_no: int) -> Iterator[Flow]:
+    """Own addresses, and the services it serves now (not those it only may serve)."""
+    for address in host.addresses:
+        yield _to(address.ip, port_no)
+    for service in network.services_of_host.get(host.name, ()):
+        if service.host == host.name:
+            yield _to(service.address, port_no)
+
+
+def _core_port_to(network: Network, host: Host) -> int:
+    if host.switch == network.core:
+        return host.port_no
+    return network.cells_of_switch[host.switch][0].core_port
+
+
+def _collector_at_access_point(network: Network, cell: Cell) -> Iterator[Flow]:
+    """The anycast address means this cell's edge from the air, another cell's from the core."""
+    own = network.hosts[cell.edge]
+    if own.switch == cell.switch:
+        yield _to(COLLECTOR_IP, own.port_no, cell.down_port)
+    from_elsewhere = {
+        c.edge
+        for c in network.cells.values()
+        if c.switch != cell.switch and network.hosts[c.edge].switch == cell.switch
+    }
+    if len(from_elsewhere) > 1:
+        raise NetworkDescriptionError(
+            f"switch {cell.switch}: edges {', '.join(sorted(from_elsewhere))} both collect for "
+            "other cells; give those cells one edge, or put the edges on different switches"
+        )
+    for name in from_elsewhere:
+        yield _to(COLLECTOR_IP, network.hosts[name].port_no, cell.up_port)
+
+
+# -- table 6 -------------------------------------------------------------------
+
+
+def egress_rules(network: Network, switch: str) -> Iterator[Flow]:
+    """Table 6."""
+    for port in network.ports[switch]:
+        if port.role is PortRole.INFRASTRUCTURE:
+            yield from _towards_switch(network, port)
+        else:
+            yield from _towards_host(network, port)
+
+
+def _towards_switch(network: Network, port: Port) -> Iterator[Flow]:
+    cell = _cell_behind(network, port)
+    if cell is None:
+        match: MatchFields = {"in_port": port.port_no, "metadata": matched(egress(port.port_no))}
+        yield rule(EGRESS, 200, match, kind=Kind.MISS)
+        yield from _queued(network, port, None, 100, {}, port.port_no)
+        return
+    yield from _queued(network, port, cell, 100, {}, port.port_no)
+    # Between two users of the cell: back to the air, metered and queued like the rest.
+    yield from _queued(network, port, cell, 200, {"in_port": port.port_no}, IN_PORT)
+
+
+def _queued(
+    network: Network,
+    port: Port,
+    cell: Cell | None,
+    priority: int,
+    match: MatchFields,
+    output: int,
+) -> Iterator[Flow]:
+    """One rule per pair on a port with queues, one for all on another."""
+    if port.rate_kbps is None or not network.inventory.slicing:
+        here: MatchFields = {**match, "metadata": matched(egress(port.port_no))}
+        yield rule(EGRESS, priority, here, actions=[("output", output)])
+        return
+    for key in network.all_pairs:
+        here = {**match, "metadata": matched(both(egress(port.port_no), pair(*key)))}
+        meter_id = None
+        if cell is not None and key in network.pairs:
+            meter_id = slice_meter_id(network, cell, key, Direction.DOWN)
+        actions: list[Action] = [_queue(key), ("output", output)]
+        yield rule(EGRESS, priority, here, actions=actions, meter_id=meter_id)
+
+
+def _queue(key: PairKey) -> Action:
+    return "set_queue", queue_of(dscp_of(*key))
+
+
+def _cell_behind(network: Network, port: Port) -> Cell | None:
+    for cell in network.cells_of_switch[port.switch]:
+        if cell.down_port == port.port_no:
+            return cell
+    return None
+
+
+def _towards_host(network: Network, port: Port) -> Iterator[Flow]:
+    """Only slices in which the host has an address; its port never moves, so these
+    rules, and with them the delivery counters, live as long as the network."""
+    host = network.hosts[port.peer]
+    slice_ids = sorted({a.slice_id for a in network.local_addresses[host.name]})
+    queued = port.rate_kbps is not None and network.inventory.slicing
+    for slice_id in slice_ids:
+        if not queued:
+            yield _delivery(port, host, slice_id, of_slice(slice_id), [])
+            continue
+        for key in network.all_pairs:
+            if key[0] == slice_id:
+                yield _delivery(port, host, slice_id, pair(*key), [_queue(key)])
+
+
+def _delivery(
+    port: Port, host: Host, slice_id: int, which: tuple[int, int], queue: list[Action]
+) -> Flow:
+    return rule(
+        EGRESS,
+        100,
+        {"metadata": matched(both(egress(port.port_no), which))},
+        kind=Kind.DELIVER,
+        slice_id=slice_id,
+        actions=[
+            ("set_field", "eth_src", GATEWAY_MAC),
+            ("set_field", "eth_dst", host.mac),
+            *queue,
+            ("output", port.port_no),
+        ],
+    )

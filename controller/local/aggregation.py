@@ -1,0 +1,97 @@
+"""Local processing (VL3): what a cell's users report of one window, summed per slice.
+
+Pure.  Only downlink flows count, because reservations are on the downlink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from controller.contracts.twin_messages import SliceDemand, UserReport
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSample:
+    """One user's downlink in one slice: L2 kbit/s offered, L2 kbit/s of it lost, goodput."""
+
+    demand_kbps: float = 0.0
+    lost_kbps: float = 0.0
+    goodput_kbps: float = 0.0
+    owd_p95_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserSample:
+    """What one report says of its window; has every slice the user has a session in."""
+
+    window_end_ns: int
+    period_ns: int
+    slices: Mapping[int, SliceSample]
+
+
+def sample_of(report: UserReport, slice_ids: Iterable[int]) -> UserSample:
+    """The report's downlink by slice; slices without a flow are zero."""
+    slices = dict.fromkeys(slice_ids, SliceSample())
+    for flow in report.flows:
+        if flow.up:
+            continue
+        so_far = slices.get(flow.slice_id, SliceSample())
+        slices[flow.slice_id] = SliceSample(
+            so_far.demand_kbps + flow.demand_kbps,
+            so_far.lost_kbps + flow.demand_kbps * flow.loss_ratio,
+            so_far.goodput_kbps + flow.goodput_kbps,
+            worst_delay_ms((so_far.owd_p95_ms, flow.owd_p95_ms)),
+        )
+    period_ns = report.period_ms * 1_000_000
+    return UserSample((report.window + 1) * period_ns, period_ns, slices)
+
+
+def mean_slices(samples: Sequence[UserSample]) -> Mapping[int, SliceSample]:
+    """One user's samples within one window (at least one): rates averaged, delay the worst."""
+    if len(samples) == 1:
+        return samples[0].slices
+    share = 1 / len(samples)
+    means: dict[int, SliceSample] = {}
+    for slice_id in {s for sample in samples for s in sample.slices}:
+        parts = [sample.slices.get(slice_id, SliceSample()) for sample in samples]
+        means[slice_id] = SliceSample(
+            share * sum(p.demand_kbps for p in parts),
+            share * sum(p.lost_kbps for p in parts),
+            share * sum(p.goodput_kbps for p in parts),
+            worst_delay_ms(p.owd_p95_ms for p in parts),
+        )
+    return means
+
+
+def sum_slices(
+    users: Iterable[Mapping[int, SliceSample]], slice_ids: Iterable[int]
+) -> list[SliceDemand]:
+    """One entry for each of `slice_ids`, in that order; zero demand where nobody asks.
+
+    `users` counts reporting users with a session in the slice; loss is weighted
+    with demand; the delay is the worst user's p95.
+    """
+    by_slice: dict[int, list[SliceSample]] = {slice_id: [] for slice_id in slice_ids}
+    for slices in users:
+        for slice_id, sample in slices.items():
+            if slice_id in by_slice:
+                by_slice[slice_id].append(sample)
+    return [_slice_demand(slice_id, samples) for slice_id, samples in by_slice.items()]
+
+
+def _slice_demand(slice_id: int, samples: Sequence[SliceSample]) -> SliceDemand:
+    demand_kbps = sum(s.demand_kbps for s in samples)
+    lost_kbps = sum(s.lost_kbps for s in samples)
+    return SliceDemand(
+        slice_id=slice_id,
+        users=len(samples),
+        demand_kbps=round(demand_kbps, 3),
+        goodput_kbps=round(sum(s.goodput_kbps for s in samples), 3),
+        loss_ratio=round(lost_kbps / demand_kbps, 6) if demand_kbps > 0 else 0.0,
+        owd_p95_ms=worst_delay_ms(s.owd_p95_ms for s in samples),
+    )
+
+
+def worst_delay_ms(delays_ms: Iterable[float | None]) -> float | None:
+    return max((d for d in delays_ms if d is not None), default=None)

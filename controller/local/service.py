@@ -1,0 +1,267 @@
+"""The local controller's shell: packets in, twins kept, aggregates and requests out.
+
+Everything that decides is in the pure modules beside it and in
+`controller/twins/level_one.py` and `controller/handover.py`; here are the clock,
+the sockets and the state that they work on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+from uuid import uuid4
+
+from controller.contracts.decisions import DecisionRecord, DecisionRequest
+from controller.contracts.inventory import Inventory
+from controller.contracts.rpc import AsyncConnection, Handler
+from controller.contracts.run_folder import RunFolder
+from controller.contracts.twin_messages import CellAggregate, UserReport
+from controller.handover import Measurement
+from controller.local import wire
+from controller.local.admission import LastReport, Rejection, admit, roster_of, serving_cell
+from controller.local.aggregation import sample_of, sum_slices
+from controller.local.cell_windows import CellWindows, ClosedWindow
+from controller.local.handover_requests import HandoverRequests
+from controller.local.reaction import Observations
+from controller.twins.level_one import (
+    EXPIRY_PERIODS,
+    UserTwin,
+    age_ms,
+    history_documents,
+    is_expired,
+    merge_attachment,
+    merge_report,
+    twin_document,
+    twin_summary,
+)
+
+RIC_TIMEOUT_S = 5.0
+
+
+class LocalController:
+    """One edge's twins.  ValueError when the inventory has no such edge or it serves no cell."""
+
+    def __init__(self, run: RunFolder, inventory: Inventory, edge: str) -> None:
+        hosts = {h.name: h for h in inventory.hosts if h.kind == "edge"}
+        if edge not in hosts:
+            known = ", ".join(sorted(hosts)) or "none"
+            raise ValueError(f"unknown edge server {edge!r}; known: {known}")
+        self.edge = edge
+        self._inventory = inventory
+        self._roster = roster_of(inventory)
+        self._slice_ids = [s.slice_id for s in inventory.slices]
+        self._cells = frozenset(c.cell_id for c in inventory.cells if c.edge == edge)
+        self._started_at_ns = time.time_ns()
+        period_ms = inventory.twins.report_period_ms
+        self._windows = CellWindows(sorted(self._cells), period_ms, self._started_at_ns)
+        self.twins: dict[str, UserTwin] = {}
+        self._last_reports: dict[str, LastReport] = {}
+        self.observations = Observations()
+        self._ric = AsyncConnection(run.ric_socket)
+        self._handovers = HandoverRequests(inventory.handover, self._ask_ric)
+        self._collector = wire.collector_socket()
+        self._uplink = wire.aggregate_socket(hosts[edge])
+        for user in inventory.users:
+            if user.cell_id in self._cells:
+                self._windows.attach(user.ue_id, user.cell_id, 0)
+
+    # -- packets ------------------------------------------------------------
+
+    def start(self) -> None:
+        """Receive, and close windows at their deadlines, from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._collector, self._drain)
+        self._schedule_deadline()
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._collector)
+        self._deadline.cancel()
+        self._collector.close()
+        self._uplink.close()
+        self._ric.close()
+
+    def _drain(self) -> None:
+        for datagram in wire.receive(self._collector):
+            self.observations.datagrams += 1
+            self.observations.bytes_on_wire += wire.wire_bytes(datagram.size_bytes)
+            rejection = self._take(datagram)
+            if rejection is not None:
+                self.observations.rejected[rejection.value] += 1
+
+    def _take(self, datagram: wire.Datagram) -> Rejection | None:
+        now_ns = time.time_ns()
+        report = admit(
+            datagram.payload, datagram.source_ip, self._roster, self._last_reports, now_ns
+        )
+        if isinstance(report, Rejection):
+            return report
+        attachment = self._windows.attachment(report.ue_id)
+        cell_id = serving_cell(report, attachment, self._cells)
+        if cell_id is None:
+            return Rejection.FOREIGN_CELL
+        self._last_reports[report.ue_id] = LastReport(report.sequence, report.measured_at_ns)
+        self.observations.accept(report.ue_id, datagram.arrived_at_ns)
+        # What somebody waits for first: the aggregate; the twin is read by nobody in between.
+        self._aggregate(report, cell_id, datagram.arrived_at_ns)
+        self._update_twin(report, cell_id, datagram)
+        measured = Measurement(cell_id, report.rsrp_dbm, report.measured_at_ns)
+        self._handovers.observe(report.ue_id, measured, report.sequence, datagram.arrived_at_ns)
+        return None
+
+    def _update_twin(self, report: UserReport, cell_id: str, datagram: wire.Datagram) -> None:
+        twin = self.twins.get(report.ue_id)
+        length = self._inventory.twins.history_length
+        merged = merge_report(twin, report, datagram.payload, datagram.arrived_at_ns, length)
+        if cell_id != report.cell_id:
+            merged = merge_attachment(merged, cell_id, self._attached_at_ns(report.ue_id))
+        self.twins[report.ue_id] = merged
+
+    def _attached_at_ns(self, ue_id: str) -> int:
+        attachment = self._windows.attachment(ue_id)
+        return attachment[1] if attachment is not None else 0
+
+    # -- aggregates ---------------------------------------------------------
+
+    def _aggregate(self, report: UserReport, cell_id: str, arrived_at_ns: int) -> None:
+        closed = self._windows.attach(report.ue_id, cell_id, report.measured_at_ns)
+        slice_ids = self._roster.users[report.ue_id].slice_ids
+        closed += self._windows.add(report.ue_id, sample_of(report, slice_ids), arrived_at_ns)
+        for window in closed:
+            self._send(window)
+            if window.is_complete:
+                self.observations.react(arrived_at_ns, time.time_ns())
+
+    def _send(self, closed: ClosedWindow) -> None:
+        aggregate = CellAggregate(
+            trace_id=uuid4().hex,
+            edge=self.edge,
+            cell_id=closed.cell_id,
+            window=closed.window,
+            period_ms=self._inventory.twins.report_period_ms,
+            completed_at_ns=closed.closed_at_ns,
+            sent_at_ns=time.time_ns(),
+            users_reported=len(closed.users),
+            users_expected=closed.users_expected,
+            slices=sum_slices(closed.users, self._slice_ids),
+        )
+        payload = aggregate.model_dump_json().encode()
+        try:
+            wire.send_aggregate(self._uplink, payload)
+        except OSError:
+            # The link or its buffer; the next window's aggregate replaces this one.
+            self.observations.send_errors += 1
+            return
+        self.observations.aggregates += 1
+        self.observations.incomplete_aggregates += not closed.is_complete
+        self.observations.aggregate_bytes_on_wire += wire.wire_bytes(len(payload))
+
+    def _schedule_deadline(self) -> None:
+        now_ns = time.time_ns()
+        delay_s = (self._windows.next_deadline_ns(now_ns) - now_ns) / 1e9
+        self._deadline = self._loop.call_later(delay_s, self._meet_deadline)
+
+    def _meet_deadline(self) -> None:
+        self._drain()  # a report that waits in the socket was in time
+        now_ns = time.time_ns()
+        for window in self._windows.close_due(now_ns):
+            self._send(window)
+        self._expire(now_ns)
+        self._schedule_deadline()
+
+    # -- who is here --------------------------------------------------------
+
+    def _expire(self, now_ns: int) -> None:
+        """Users who have not reported for `EXPIRY_PERIODS` are no longer here."""
+        for ue_id in self._windows.attached_users():
+            twin = self.twins.get(ue_id)
+            if twin is not None:
+                if is_expired(twin, now_ns):
+                    self._leave(ue_id, now_ns)
+                continue
+            since_ns = max(self._started_at_ns, self._attached_at_ns(ue_id))
+            if now_ns - since_ns > EXPIRY_PERIODS * self._windows.period_ns:
+                self._leave(ue_id, now_ns)
+
+    def _leave(self, ue_id: str, now_ns: int) -> None:
+        self.twins.pop(ue_id, None)
+        self._handovers.forget(ue_id)
+        for window in self._windows.attach(ue_id, None, now_ns):
+            self._send(window)
+
+    async def _ask_ric(self, request: DecisionRequest) -> DecisionRecord:
+        record = await self._ric.call(
+            "decide", timeout_s=RIC_TIMEOUT_S, request=request.model_dump(mode="json")
+        )
+        return DecisionRecord.model_validate(record)
+
+    # -- operations ---------------------------------------------------------
+
+    def operations(self) -> dict[str, Handler]:
+        return {
+            "status": self.status,
+            "twins": self.list_twins,
+            "twin": self.twin,
+            "history": self.history,
+            "attached": self.attached,
+            "ages": self.ages_ms,
+            "inter_arrivals": self.observations.inter_arrivals_ms,
+        }
+
+    def status(self) -> dict[str, Any]:
+        o = self.observations
+        return {
+            "pid": os.getpid(),
+            "edge": self.edge,
+            "cells": sorted(self._cells),
+            "twins": len(self.twins),
+            "attached": len(self._windows.attached_users()),
+            "accepted": o.accepted,
+            "rejected": dict(o.rejected),
+            "updates_per_s": o.updates_per_s(time.time_ns()),
+            "datagrams": o.datagrams,
+            "bytes_on_wire": o.bytes_on_wire,
+            "kernel_drops": wire.kernel_drops(self._collector),
+            "aggregates": o.aggregates,
+            "incomplete_aggregates": o.incomplete_aggregates,
+            "aggregate_bytes_on_wire": o.aggregate_bytes_on_wire,
+            "late_reports": self._windows.late_samples,
+            "send_errors": o.send_errors,
+            "handovers": dict(self._handovers.outcomes),
+            "reaction_ms": o.reaction_ms(),
+        }
+
+    def list_twins(self) -> list[dict[str, Any]]:
+        now_ns = time.time_ns()
+        return [twin_summary(twin, now_ns) for _, twin in sorted(self.twins.items())]
+
+    def twin(self, ue_id: str) -> dict[str, Any]:
+        return twin_document(self._existing(ue_id), time.time_ns())
+
+    def history(self, ue_id: str, last: int = 60) -> list[dict[str, Any]]:
+        return history_documents(self._existing(ue_id), last)
+
+    def ages_ms(self) -> list[float]:
+        now_ns = time.time_ns()
+        return [age_ms(twin, now_ns) for twin in self.twins.values()]
+
+    def attached(self, ue_id: str, cell_id: str) -> dict[str, bool]:
+        """After a confirmed handover; LookupError for a user or cell of no inventory."""
+        if ue_id not in self._roster.users or cell_id not in self._roster.cell_ids:
+            raise LookupError(f"no user {ue_id!r} or no cell {cell_id!r} in the inventory")
+        now_ns = time.time_ns()
+        is_here = cell_id in self._cells
+        if not is_here:
+            self._leave(ue_id, now_ns)
+            return {"here": False}
+        for window in self._windows.attach(ue_id, cell_id, now_ns):
+            self._send(window)
+        if ue_id in self.twins:
+            self.twins[ue_id] = merge_attachment(self.twins[ue_id], cell_id, now_ns)
+        return {"here": True}
+
+    def _existing(self, ue_id: str) -> UserTwin:
+        if ue_id not in self.twins:
+            raise LookupError(f"no twin of {ue_id!r} at {self.edge}")
+        return self.twins[ue_id]

@@ -1,0 +1,134 @@
+"""Meters: which exist on a switch, at what rate, and the rules of tables 3 and 4.
+
+Every live (slice, class) of a cell has a meter each way on the cell's switch,
+reserved or not, so that a decision only changes rates and never touches a flow.
+Downlink meters are used in `egress` (forwarding.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.contracts.inventory import Cell, Reservation, SwitchRole
+from controller.contracts.queue_tree import LEAST_RATE_KBPS
+from controller.contracts.slices import dscp_of
+from controller.network_state import NetworkState, PairKey
+from controller.network_view import Network
+from controller.pipeline import (
+    FORWARD,
+    IPV4,
+    UPLINK_METER,
+    USER_METER,
+    MatchFields,
+    matched,
+    of_slice,
+    pair,
+    rule,
+)
+from controller.switch_program import Direction, Flow, Meter, MeterUse
+
+BURST_MS = 50
+"""Of the meter's rate: what a paced sender's scheduler may bunch together."""
+LEAST_BURST_KBIT = 120
+"""Ten full frames: a slow meter must pass whole packets."""
+_CODES = 64
+_USER_METERS_FROM = 1024
+_OF_USER = 32
+"""Meter ids per user: 16 slices, two directions."""
+
+
+def slice_meters(network: Network, state: NetworkState, switch: str) -> dict[int, Meter]:
+    """Meters of all (cell, slice, class, direction) of the cells on a switch."""
+    if not network.inventory.slicing:
+        return {}
+    meters = {}
+    for cell in network.cells_of_switch[switch]:
+        for key in network.pairs:
+            for direction in Direction:
+                meter = _slice_meter(network, state, cell, key, direction)
+                meters[meter.meter_id] = meter
+    return meters
+
+
+def slice_meter_id(network: Network, cell: Cell, key: PairKey, direction: Direction) -> int:
+    """Stable: position of the cell on its switch, DSCP, direction."""
+    position = network.cells_of_switch[cell.switch].index(cell)
+    code = position * _CODES + dscp_of(*key)
+    return 1 + 2 * code + (direction is Direction.UP)
+
+
+def ceiling_kbps(cell: Cell, reservation: Reservation | None) -> int:
+    """Downlink rate limit of a pair: its reservation's, else the whole cell."""
+    if reservation is None:
+        return cell.down_kbps
+    return max(reservation.max_kbps, LEAST_RATE_KBPS)
+
+
+def _slice_meter(
+    network: Network, state: NetworkState, cell: Cell, key: PairKey, direction: Direction
+) -> Meter:
+    reservation = state.reservations.get(cell.cell_id, {}).get(key)
+    down = direction is Direction.DOWN
+    rate_kbps = ceiling_kbps(cell, reservation) if down else cell.up_kbps
+    use = MeterUse(cell.cell_id, key[0], key[1], direction)
+    return _meter(slice_meter_id(network, cell, key, direction), rate_kbps, use)
+
+
+def _meter(meter_id: int, rate_kbps: int, use: MeterUse) -> Meter:
+    burst_kbit = max(LEAST_BURST_KBIT, rate_kbps * BURST_MS // 1000)
+    return Meter(meter_id, rate_kbps, burst_kbit, use)
+
+
+def uplink_rules(network: Network, switch: str) -> Iterator[Flow]:
+    """Table 4: what a cell's switch receives from the air."""
+    if not network.inventory.slicing:
+        return
+    for cell in network.cells_of_switch[switch]:
+        for key in network.pairs:
+            match: MatchFields = {"in_port": cell.down_port, "metadata": matched(pair(*key))}
+            meter_id = slice_meter_id(network, cell, key, Direction.UP)
+            yield rule(UPLINK_METER, 100, match, meter_id=meter_id, goto=FORWARD)
+
+
+def user_meters(
+    network: Network, state: NetworkState, switch: str
+) -> tuple[list[Flow], dict[int, Meter]]:
+    """Table 3: users of slices with a limit; up on the air, down at each accepting cell."""
+    if not network.inventory.slicing:
+        return [], {}
+    flows: list[Flow] = []
+    meters: dict[int, Meter] = {}
+    on_air = network.switches[switch].role is SwitchRole.AIR
+    direction = Direction.UP if on_air else Direction.DOWN
+    for cell_id, ue_id in _metered_here(network, state, switch, on_air):
+        for session in network.users[ue_id].sessions:
+            limit_mbps = network.slices[session.slice_id].user_max_mbps
+            if limit_mbps is None:
+                continue
+            meter_id = _user_meter_id(network, ue_id, session.slice_id, direction)
+            use = MeterUse(cell_id, session.slice_id, None, direction, ue_id)
+            meters[meter_id] = _meter(meter_id, round(limit_mbps * 1000), use)
+            match: MatchFields = {"eth_type": IPV4, "ipv4_dst": session.ip}
+            if on_air:
+                port_no = network.hosts[network.users[ue_id].host].port_no
+                match = {"in_port": port_no, "metadata": matched(of_slice(session.slice_id))}
+            flows.append(rule(USER_METER, 100, match, meter_id=meter_id, goto=UPLINK_METER))
+    return flows, meters
+
+
+def _metered_here(
+    network: Network, state: NetworkState, switch: str, on_air: bool
+) -> Iterator[tuple[str, str]]:
+    """(cell_id, ue_id) of users metered on this switch; on the air the cell is \"\"."""
+    if on_air:
+        yield from (("", ue_id) for ue_id in network.users)
+        return
+    here = {c.cell_id for c in network.cells_of_switch[switch]}
+    for ue_id, attachment in state.attachments.items():
+        for cell_id in sorted(attachment.accepted & here):
+            yield cell_id, ue_id
+
+
+def _user_meter_id(network: Network, ue_id: str, slice_id: int, direction: Direction) -> int:
+    position = network.user_index[ue_id] * _OF_USER + 2 * slice_id
+    return _USER_METERS_FROM + position + (direction is Direction.UP)

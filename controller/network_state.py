@@ -1,0 +1,82 @@
+"""What the network should be doing now: who is served where, who holds what.
+
+Plain immutable values.  `rules.py` turns them into flows and meters, `queues.py`
+into queues; `enforcement.py` keeps the current one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from controller.contracts.inventory import CellReservations, Inventory, Reservation
+from controller.contracts.slices import TrafficClass
+
+PairKey = tuple[int, TrafficClass]
+"""(slice_id, traffic_class)."""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Where a user's packets go. In the middle of a handover the three differ.
+
+    `downlink`: the cell the core sends to. `uplink`: the cell the air sends to.
+    `accepted`: cells that carry the user downlink, on their switch and on the air.
+    """
+
+    downlink: str
+    uplink: str | None
+    accepted: frozenset[str]
+
+    @classmethod
+    def at(cls, cell_id: str) -> Attachment:
+        return cls(cell_id, cell_id, frozenset({cell_id}))
+
+
+@dataclass(frozen=True)
+class NetworkState:
+    """`attachments` by ue_id; `reservations` by cell_id, at most one per (slice, class)."""
+
+    attachments: Mapping[str, Attachment]
+    reservations: Mapping[str, Mapping[PairKey, Reservation]]
+
+    def attached(self, ue_id: str, attachment: Attachment) -> NetworkState:
+        return replace(self, attachments={**self.attachments, ue_id: attachment})
+
+    def reserved(self, cell_id: str, changes: Iterable[Reservation]) -> NetworkState:
+        """With these reservations replaced; the cell's others stay."""
+        kept = self.reservations.get(cell_id, {})
+        return replace(
+            self, reservations={**self.reservations, cell_id: {**kept, **_by_pair(changes)}}
+        )
+
+    def serving_cell(self, ue_id: str) -> str:
+        return self.attachments[ue_id].downlink
+
+
+def initial_state(inventory: Inventory) -> NetworkState:
+    """Users where they attached first; what the policy reserves before any decision."""
+    return NetworkState(
+        attachments={u.ue_id: Attachment.at(u.cell_id) for u in inventory.users},
+        reservations=_by_cell(inventory.initial_reservations),
+    )
+
+
+def shaped(reservation: Reservation) -> Reservation:
+    """The reservation as enforced: a real-time pair is shaped to what is guaranteed.
+
+    Nothing real-time is oversubscribed (a queue that borrows builds delay it does
+    not account for), so its ceiling is its guarantee whatever was asked; every
+    diff and read-back shows the enforced numbers.
+    """
+    if reservation.traffic_class is not TrafficClass.REAL_TIME:
+        return reservation
+    return reservation.model_copy(update={"max_kbps": reservation.min_kbps})
+
+
+def _by_cell(cells: Iterable[CellReservations]) -> dict[str, dict[PairKey, Reservation]]:
+    return {c.cell_id: _by_pair(c.reservations) for c in cells}
+
+
+def _by_pair(reservations: Iterable[Reservation]) -> dict[PairKey, Reservation]:
+    return {(r.slice_id, r.traffic_class): shaped(r) for r in reservations}

@@ -1,0 +1,130 @@
+"""The difference between what a switch carries and what it should carry. Pure.
+
+A switch is never wiped: after a reconnect, a restart of Ryu or of the RIC only
+the difference is sent, and traffic of unchanged rules never notices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controller.switch_program import (
+    OWNER,
+    Flow,
+    Meter,
+    SwitchProgram,
+    kind_and_slice,
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What to send to one switch, in this order: meters (add, modify), flows, meters (delete)."""
+
+    switch: str
+    meters_add: tuple[Meter, ...] = ()
+    meters_modify: tuple[Meter, ...] = ()
+    flows_add: tuple[Flow, ...] = ()
+    flows_replace: tuple[Flow, ...] = ()
+    """Same table, priority and match as before, other instructions or cookie."""
+    flows_delete: tuple[Flow, ...] = ()
+    meters_delete: tuple[Meter, ...] = ()
+
+    @property
+    def touches_flows(self) -> bool:
+        return bool(self.flows_add or self.flows_replace or self.flows_delete)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (
+            self.touches_flows or self.meters_add or self.meters_modify or self.meters_delete
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The form in which Ryu takes it."""
+        return {
+            "meters_add": [m.as_json() for m in self.meters_add],
+            "meters_modify": [m.as_json() for m in self.meters_modify],
+            "flows_add": [f.as_json() for f in (*self.flows_add, *self.flows_replace)],
+            "flows_delete": [f.as_json() for f in self.flows_delete],
+            "meters_delete": [m.as_json() for m in self.meters_delete],
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """For people and audit: flows with their kind in words, meters with their use."""
+        return {
+            "flows_added": [_flow_words(f) for f in self.flows_add],
+            "flows_replaced": [_flow_words(f) for f in self.flows_replace],
+            "flows_deleted": [_flow_words(f) for f in self.flows_delete],
+            "meters_added": [_meter_words(m) for m in self.meters_add],
+            "meters_modified": [_meter_words(m) for m in self.meters_modify],
+            "meters_deleted": [_meter_words(m) for m in self.meters_delete],
+        }
+
+    def words(self) -> str:
+        """One line for a confirmation's detail."""
+        counts = {
+            "flows added": len(self.flows_add),
+            "flows replaced": len(self.flows_replace),
+            "flows deleted": len(self.flows_delete),
+            "meters added": len(self.meters_add),
+            "meters modified": len(self.meters_modify),
+            "meters deleted": len(self.meters_delete),
+        }
+        return ", ".join(f"{n} {what}" for what, n in counts.items() if n) or "nothing to change"
+
+
+def difference(installed: SwitchProgram, intended: SwitchProgram) -> Change:
+    """What turns `installed` into `intended`."""
+    have, want = installed.flows, intended.flows
+    had, wanted = installed.meters, intended.meters
+    return Change(
+        switch=intended.switch,
+        meters_add=tuple(m for i, m in wanted.items() if i not in had),
+        meters_modify=tuple(m for i, m in wanted.items() if i in had and had[i] != m),
+        flows_add=tuple(f for k, f in want.items() if k not in have),
+        flows_replace=tuple(f for k, f in want.items() if k in have and have[k] != f),
+        flows_delete=tuple(f for k, f in have.items() if k not in want),
+        meters_delete=tuple(m for i, m in had.items() if i not in wanted),
+    )
+
+
+def installed_program(switch: str, document: Mapping[str, Any]) -> tuple[SwitchProgram, int]:
+    """What Ryu read from a switch, and how many flows there are somebody else's."""
+    ours, foreign = _split(document["flows"])
+    meters = (Meter.from_json(m) for m in document["meters"])
+    program = SwitchProgram(
+        switch, {f.key: f for f in ours}, {m.meter_id: m for m in meters}
+    )
+    return program, foreign
+
+
+def _split(flows: Iterable[Mapping[str, Any]]) -> tuple[list[Flow], int]:
+    ours, foreign = [], 0
+    for document in flows:
+        if document["cookie"] >> 48 == OWNER:
+            ours.append(Flow.from_json(document))
+        else:
+            foreign += 1
+    return ours, foreign
+
+
+def _flow_words(flow: Flow) -> dict[str, Any]:
+    kind, slice_id = kind_and_slice(flow.cookie)
+    return {**flow.as_json(), "kind": kind.name.lower(), "slice_id": slice_id}
+
+
+def _meter_words(meter: Meter) -> dict[str, Any]:
+    use = meter.use
+    if use is None:
+        return dict(meter.as_json())
+    return {
+        **meter.as_json(),
+        "cell_id": use.cell_id,
+        "slice_id": use.slice_id,
+        "traffic_class": use.traffic_class,
+        "direction": use.direction,
+        "ue_id": use.ue_id,
+    }

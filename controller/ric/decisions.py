@@ -1,0 +1,219 @@
+"""The pipeline of decisions: receive -> guard -> enforce -> confirm -> record.
+
+One entry for all callers.  Decisions on the same cell or user go one at a time;
+everything that judges is pure and elsewhere (`intents`, `controller.guard`), as is
+what comes later (`effects`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+
+from controller.audit import Audit
+from controller.contracts.decisions import DecisionRequest, Effect, Verdict
+from controller.contracts.inventory import Inventory
+from controller.guard import (
+    Basis,
+    CellView,
+    GuardLimits,
+    Rejection,
+    TargetOrder,
+    check_handover,
+    check_reserve,
+    key_of,
+    merged,
+)
+from controller.ric.attempts import (
+    Applied,
+    Attempt,
+    Clock,
+    Decided,
+    TargetState,
+    record_of,
+    rejected,
+)
+from controller.ric.decision_log import DecisionLog
+from controller.ric.enforcing import Enforcing, Outcome
+from controller.ric.idempotence import Idempotence
+from controller.ric.intents import Intent, ReserveIntent, resolve
+from controller.ric.rate_limits import RATE_RULES, RateLimits
+from controller.ric.traces import TraceBook, loop_latency_ms
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """`on_applied` is called for every confirmed decision, before its caller hears of it."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        enforcer: Enforcing,
+        decisions: DecisionLog,
+        audit: Audit,
+        traces: TraceBook,
+        on_applied: Callable[[Applied], None],
+        limits: GuardLimits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._inventory = inventory
+        self._enforcer = enforcer
+        self._decisions = decisions
+        self._audit = audit
+        self._traces = traces
+        self._on_applied = on_applied
+        self._limits = limits or GuardLimits()
+        self._clock = clock or Clock()
+        self._rates = RateLimits(self._limits, self._clock)
+        self._idempotence = Idempotence(decisions)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._targets: defaultdict[str, TargetState] = defaultdict(TargetState)
+        self._sequence = 0
+
+    async def decide(self, request: DecisionRequest, trusted: bool = False) -> Decided:
+        """Raises `Malformed`, `NotFound`, or `Conflict` for an id that meant something else."""
+        received_ns = self._clock.now_ns()
+        intent = resolve(request, self._inventory)
+        hops_ns = self._traces.hops_of(request.trace_id, request.hops_ns, received_ns)
+        self._sequence += 1
+        attempt = Attempt(
+            request,
+            request.decision_id or f"d-{uuid.uuid4().hex[:16]}",
+            intent,
+            {**hops_ns, "received": received_ns},
+            self._sequence,
+        )
+        if request.dry_run:
+            return await self._rehearse(attempt)
+        return await self._idempotence.once(attempt, lambda a: self._carry_out(a, trusted))
+
+    def cell_view(self, cell_id: str) -> CellView:
+        live = {key_of(r): r for r in self._enforcer.reservations(cell_id)}
+        capacity_kbps = self._inventory.cell(cell_id).down_kbps
+        return CellView(cell_id, capacity_kbps, self._inventory.reservable_ratio, live)
+
+    async def _carry_out(self, attempt: Attempt, trusted: bool) -> Decided:
+        # Guarded before the queue too: what fails anyway must not supersede what waits.
+        rejection = self._rates.over_xapp_rate(attempt, trusted) or self._guard(attempt)
+        if rejection is not None:
+            return self._reject(attempt, rejection)
+        target = self._targets[attempt.intent.target]
+        target.newest_sequence = max(target.newest_sequence, attempt.sequence)
+        async with self._locks[attempt.intent.lock]:
+            rejection = self._guard(attempt) or self._rates.over_cell_rate(attempt)
+            if rejection is not None:
+                return self._reject(attempt, rejection)
+            return await self._apply(attempt)
+
+    def _guard(self, attempt: Attempt) -> Rejection | None:
+        intent, target = attempt.intent, self._targets[attempt.intent.target]
+        completed_ns = attempt.hops_ns.get("twin_completed")
+        basis = Basis(completed_ns, attempt.request.valid_for_ms, self._clock.now_ns())
+        order = TargetOrder(
+            attempt.sequence,
+            target.newest_sequence,
+            completed_ns,
+            target.applied_twin_completed_ns,
+        )
+        if isinstance(intent, ReserveIntent):
+            cell = self.cell_view(intent.cell_id)
+            return check_reserve(cell, intent.changes, basis, order, self._limits)
+        since_ms = None
+        if target.applied_at_s is not None:
+            since_ms = (self._clock.now_s() - target.applied_at_s) * 1000
+        serving = self._enforcer.attachments()[intent.ue_id]
+        return check_handover(serving, intent.cell_id, basis, order, since_ms, self._limits)
+
+    async def _apply(self, attempt: Attempt) -> Decided:
+        attempt = replace(
+            attempt, hops_ns={**attempt.hops_ns, "guarded": self._clock.now_ns()}
+        )
+        intent = attempt.intent
+        before = self.cell_view(intent.cell_id) if isinstance(intent, ReserveIntent) else None
+        try:
+            outcome = await self._enforce(intent, dry_run=False)
+        except Exception as error:  # a switch, OVSDB or Ryu failed: the xApp gets the reason
+            log.exception("decision %s could not be enforced", attempt.decision_id)
+            return self._reject(attempt, Rejection("enforcement", f"not enforced: {error}"))
+        now_ns = self._clock.now_ns()
+        attempt = replace(
+            attempt,
+            hops_ns={**attempt.hops_ns, "enforced": now_ns, "confirmed": now_ns, **outcome.hops_ns},
+        )
+        missing = [c for c in outcome.confirmations if not c.confirmed]
+        if missing:
+            reason = "; ".join(f"{c.switch}: {c.detail or 'no confirmation'}" for c in missing)
+            rejection = Rejection("not_confirmed", f"not confirmed by {reason}")
+            return self._reject(attempt, rejection, outcome)
+        return self._confirm(attempt, outcome, before)
+
+    def _confirm(self, attempt: Attempt, outcome: Outcome, before: CellView | None) -> Decided:
+        record = record_of(
+            attempt,
+            verdict=Verdict.APPLIED,
+            confirmations=list(outcome.confirmations),
+            diff=dict(outcome.diff),
+            loop_latency_ms=loop_latency_ms(attempt.hops_ns, self._inventory.centre_delay_ms),
+        )
+        target = self._targets[attempt.intent.target]
+        target.applied_at_s = self._clock.now_s()
+        if (completed_ns := attempt.hops_ns.get("twin_completed")) is not None:
+            target.applied_twin_completed_ns = completed_ns
+        self._keep(Decided(record))
+        self._on_applied(Applied(record, attempt.intent, before))
+        return Decided(self._decisions.get(record.decision_id) or record)
+
+    async def _enforce(self, intent: Intent, dry_run: bool) -> Outcome:
+        if isinstance(intent, ReserveIntent):
+            after = merged(self.cell_view(intent.cell_id).reservations, intent.changes)
+            return await self._enforcer.reserve(intent.cell_id, list(after.values()), dry_run)
+        return await self._enforcer.handover(intent.ue_id, intent.cell_id, dry_run)
+
+    async def _rehearse(self, attempt: Attempt) -> Decided:
+        """dry_run: the guard's verdict and the diff; nothing is changed, counted or kept."""
+        # It is the newest of its target, or it would be superseded by what it does not compete with.
+        attempt = replace(attempt, sequence=self._sequence + 1)
+        if (rejection := self._guard(attempt)) is not None:
+            return rejected(attempt, rejection, attempt.hops_ns)
+        try:
+            outcome = await self._enforce(attempt.intent, dry_run=True)
+        except Exception as error:  # as in _apply
+            return rejected(attempt, Rejection("enforcement", f"no diff: {error}"), attempt.hops_ns)
+        record = record_of(
+            attempt,
+            verdict=Verdict.APPLIED,
+            reason="dry run: nothing was changed",
+            diff=dict(outcome.diff),
+            effect=Effect.NOT_EXERCISED,
+        )
+        return Decided(record)
+
+    def _reject(
+        self, attempt: Attempt, rejection: Rejection, outcome: Outcome | None = None
+    ) -> Decided:
+        hops_ns = {"guarded": self._clock.now_ns(), **attempt.hops_ns}
+        confirmations = outcome.confirmations if outcome is not None else ()
+        decided = rejected(attempt, rejection, hops_ns, confirmations)
+        self._keep(decided)
+        return decided
+
+    def _keep(self, decided: Decided) -> None:
+        record = decided.record
+        self._decisions.add(record, decided.rule, remember=decided.rule not in RATE_RULES)
+        self._audit.note(
+            "decision",
+            record.xapp,
+            decision_id=record.decision_id,
+            trace_id=record.trace_id,
+            action=record.action.value,
+            target=record.target,
+            parameters=record.parameters,
+            verdict=record.verdict.value,
+            rule=decided.rule,
+            reason=record.reason,
+        )

@@ -1,0 +1,125 @@
+"""Shapes of the northbound API's own documents; their keys are a contract.
+
+Decisions, confirmations and slices have their shapes in `controller.contracts`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from controller.contracts.slices import SliceSla, SNssai, Strict
+from controller.xapp_descriptor import XappName
+
+
+class ErrorDocument(BaseModel):
+    """`error` says what was wrong, `hint` what would be right."""
+
+    error: str
+    hint: str
+
+
+class SessionDocument(BaseModel):
+    s_nssai: SNssai
+    ip: str
+
+
+class UeDocument(BaseModel):
+    """`cell_id`: where the user is served now."""
+
+    ue_id: str
+    kind: str
+    cell_id: str
+    sessions: list[SessionDocument]
+
+
+class ReservedDocument(BaseModel):
+    cell_id: str
+    traffic_class: str
+    min_kbps: int
+    max_kbps: int
+
+
+class SliceDocument(BaseModel):
+    """`cells`: those in which the slice holds a queue."""
+
+    s_nssai: SNssai
+    name: str
+    sla: SliceSla
+    reserved: list[ReservedDocument]
+    cells: list[str]
+    slice_id: int
+    default_class: str
+
+
+class CellDocument(BaseModel):
+    """`reserved_kbps`: sum of the guaranteed rates of all its queues' holders."""
+
+    cell_id: str
+    kind: str
+    edge: str
+    capacity_kbps: int
+    reservable_kbps: int
+    reserved_kbps: int
+    users: list[str]
+    position_m: tuple[float, float]
+
+
+class ServiceDocument(BaseModel):
+    name: str
+    s_nssai: SNssai
+    host: str
+    address: str
+    port: int
+    protocol: str
+    traffic_class: str
+
+
+class TwinSummary(BaseModel):
+    kind: Literal["user", "slice", "cell"]
+    id: str
+    version: int
+    age_ms: float | None
+
+
+class TwinDocument(TwinSummary):
+    """Slices and cells: name -> value, unit, measured_at, age_ms, period_ms, source, predicted."""
+
+    attributes: dict[str, dict[str, Any]]
+
+
+class PointDocument(BaseModel):
+    window: int
+    measured_at: int
+    value: float | None
+
+
+class XappDocument(BaseModel):
+    """`reason`: why it is not running; `models`: SHA-256 of its verified model files."""
+
+    xapp_name: str
+    version: str
+    state: Literal["starting", "running", "failed", "stopped"]
+    pid: int | None
+    placement: str
+    reason: str
+    scopes: list[str]
+    latency_budget_ms: float | None
+    models: list[str]
+    descriptor_dir: str
+    started_at: int
+
+
+class XappDeployment(Strict):
+    """`descriptor_dir`: a folder with config-file.json, or the name of a shipped xApp."""
+
+    descriptor_dir: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
+    config: dict[str, Any] = Field(default_factory=dict)
+    placement: str = "centre"
+    name: XappName | None = None
+
+
+class LogDocument(BaseModel):
+    xapp_name: str
+    lines: list[str]

@@ -1,0 +1,221 @@
+"""Effects: one poller reads the switches' counters and feeds the judge.
+
+Every applied decision is watched from its confirmation until its effect window
+ends; the judge (`judgement.py`) decides on the samples at both ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.contracts.decisions import Effect
+from controller.contracts.inventory import Reservation
+from controller.guard import ReservationKey, key_of
+from controller.ric.judgement import (
+    Judgement,
+    UserEvidence,
+    combined,
+    judge_handover,
+    judge_reservation,
+)
+from controller.ric.measurement import CounterSample, class_rate
+
+log = logging.getLogger(__name__)
+
+POLL_PERIOD_S = 0.5
+POLL_SPACING_S = 0.05
+"""Between a poll and one asked for at once."""
+WINDOW_MS = 2000
+SHORTEST_WINDOW_MS = 900
+"""Of a reservation that was changed again before its window ended (two polls' time)."""
+HANDOVER_DEADLINE_MS = 2000
+SAMPLES_KEPT = 64
+
+Finished = Callable[[str, Effect, dict[str, Any]], None]
+UserEvidenceOf = Callable[[str, int], Awaitable[UserEvidence | None]]
+"""(ue_id, confirmed_at_ns) -> what the user's twin reported since, None without a report."""
+
+
+@dataclass
+class WatchedClass:
+    """One (slice, class) of a watched reservation; `ended_ns`: when it was changed again."""
+
+    old_min_kbps: int
+    new: Reservation
+    ended_ns: int | None = None
+    judgement: Judgement | None = None
+
+
+@dataclass
+class WatchedReservation:
+    decision_id: str
+    cell_id: str
+    confirmed_ns: int
+    classes: dict[ReservationKey, WatchedClass] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WatchedHandover:
+    decision_id: str
+    ue_id: str
+    cell_id: str
+    confirmed_ns: int
+
+
+class EffectWatch:
+    """Decisions whose effect is open.  `finished` is called once for each."""
+
+    def __init__(self, finished: Finished, user_evidence: UserEvidenceOf) -> None:
+        self._finished = finished
+        self._user_evidence = user_evidence
+        self._reservations: list[WatchedReservation] = []
+        self._handovers: list[WatchedHandover] = []
+        self._samples: deque[CounterSample] = deque(maxlen=SAMPLES_KEPT)
+
+    @property
+    def open_count(self) -> int:
+        return len(self._reservations) + len(self._handovers)
+
+    def watch_reservation(
+        self,
+        decision_id: str,
+        cell_id: str,
+        old: Mapping[ReservationKey, Reservation],
+        changes: Sequence[Reservation],
+        guarded_ns: int,
+        confirmed_ns: int,
+    ) -> None:
+        """Also ends the windows of earlier decisions on the classes that this one changed."""
+        changed = {key_of(c): c for c in changes if old.get(key_of(c)) != c}
+        for earlier in self._reservations:
+            if earlier.cell_id == cell_id:
+                for key in earlier.classes.keys() & changed.keys():
+                    if earlier.classes[key].ended_ns is None:
+                        earlier.classes[key].ended_ns = guarded_ns
+        if not changed:
+            reason = "it changed nothing: the reservation already was as asked"
+            self._finished(decision_id, Effect.NOT_EXERCISED, {"reason": reason})
+            return
+        classes = {
+            key: WatchedClass(old[key].min_kbps if key in old else 0, change)
+            for key, change in changed.items()
+        }
+        self._reservations.append(WatchedReservation(decision_id, cell_id, confirmed_ns, classes))
+
+    def watch_handover(
+        self, decision_id: str, ue_id: str, cell_id: str, confirmed_ns: int
+    ) -> None:
+        """An earlier handover of the user that is still open can no longer be seen."""
+        for earlier in [h for h in self._handovers if h.ue_id == ue_id]:
+            self._handovers.remove(earlier)
+            reason = "the user was handed over again before any of its packets was seen"
+            self._finished(earlier.decision_id, Effect.NOT_EXERCISED, {"reason": reason})
+        self._handovers.append(WatchedHandover(decision_id, ue_id, cell_id, confirmed_ns))
+
+    async def on_sample(self, sample: CounterSample) -> None:
+        self._samples.append(sample)
+        for watched in list(self._reservations):
+            self._advance_reservation(watched, sample.taken_at_ns)
+        for handover in list(self._handovers):
+            await self._advance_handover(handover, sample)
+
+    def _advance_reservation(self, watched: WatchedReservation, now_ns: int) -> None:
+        for key, item in watched.classes.items():
+            if item.judgement is None:
+                item.judgement = self._judge_class(watched, key, item, now_ns)
+        judgements = [item.judgement for item in watched.classes.values()]
+        if any(judgement is None for judgement in judgements):
+            return
+        self._reservations.remove(watched)
+        detail = {
+            f"{slice_id}/{traffic_class.value}": {
+                "effect": item.judgement.effect.value,
+                **item.judgement.detail,
+            }
+            for (slice_id, traffic_class), item in watched.classes.items()
+            if item.judgement is not None
+        }
+        effect = combined(j.effect for j in judgements if j is not None)
+        self._finished(watched.decision_id, effect, {"classes": detail})
+
+    def _judge_class(
+        self, watched: WatchedReservation, key: ReservationKey, item: WatchedClass, now_ns: int
+    ) -> Judgement | None:
+        """None while the window is open."""
+        inside = [s for s in self._samples if s.taken_at_ns >= watched.confirmed_ns]
+        if item.ended_ns is not None:
+            inside = [s for s in inside if s.taken_at_ns <= item.ended_ns]
+        length_ms = (inside[-1].taken_at_ns - inside[0].taken_at_ns) / 1e6 if inside else 0.0
+        if item.ended_ns is None and length_ms < WINDOW_MS:
+            if (now_ns - watched.confirmed_ns) / 1e6 < 2 * WINDOW_MS:
+                return None
+            return judge_reservation(item.old_min_kbps, item.new, None)
+        if length_ms < SHORTEST_WINDOW_MS:
+            reason = f"changed again after {length_ms:.0f} ms of counters, too short to judge"
+            return judge_reservation(item.old_min_kbps, item.new, None, reason)
+        rate = class_rate(inside[0], inside[-1], (watched.cell_id, *key))
+        return judge_reservation(item.old_min_kbps, item.new, rate)
+
+    async def _advance_handover(self, watched: WatchedHandover, sample: CounterSample) -> None:
+        since = [s for s in self._samples if s.taken_at_ns >= watched.confirmed_ns]
+        key = (watched.ue_id, watched.cell_id)
+        delivered_bytes = None
+        if since and key in sample.users:
+            # A counter that the handover itself created is absent before and starts from 0.
+            delivered_bytes = max(0, sample.users[key] - since[0].users.get(key, 0))
+        reported = None
+        if not delivered_bytes:
+            reported = await self._user_evidence(watched.ue_id, watched.confirmed_ns)
+        evidence = UserEvidence(
+            delivered_bytes,
+            reported.reported_cell_id if reported else None,
+            reported.demand_kbps if reported else None,
+            reported.goodput_kbps if reported else None,
+        )
+        elapsed_ms = (sample.taken_at_ns - watched.confirmed_ns) / 1e6
+        judgement = judge_handover(watched.cell_id, evidence, elapsed_ms, HANDOVER_DEADLINE_MS)
+        # While the twin was asked, a further handover of the user may have ended this one.
+        if judgement is not None and watched in self._handovers:
+            self._handovers.remove(watched)
+            self._finished(watched.decision_id, judgement.effect, judgement.detail)
+
+
+class CounterPoller:
+    """Reads counters every `POLL_PERIOD_S`, and at once after `poll_now`."""
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[CounterSample]],
+        consume: Callable[[CounterSample], Awaitable[None]],
+    ) -> None:
+        self._read = read
+        self._consume = consume
+        self._wanted = asyncio.Event()
+        self.failures = 0
+        self.alarm: str | None = None
+
+    def poll_now(self) -> None:
+        """For the first sample of an effect window."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._consume(await self._read())
+                self.alarm = None
+            except Exception as error:  # the switches or Ryu may be gone for a while
+                self.failures += 1
+                if self.alarm is None:
+                    log.warning("counters cannot be read: %s", error)
+                self.alarm = f"counters: {error}"
+            await asyncio.sleep(POLL_SPACING_S)
+            try:
+                await asyncio.wait_for(self._wanted.wait(), POLL_PERIOD_S - POLL_SPACING_S)
+            except TimeoutError:
+                pass
+            self._wanted.clear()

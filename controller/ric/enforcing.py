@@ -1,0 +1,47 @@
+"""What the RIC needs of the enforcement: a protocol, so that the pipeline knows no switch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from controller.contracts.decisions import Confirmation
+from controller.contracts.inventory import Reservation
+from controller.ric.measurement import CounterSample
+
+
+class Outcome(Protocol):
+    """`hops_ns`: CLOCK_REALTIME of the enforcement's own steps."""
+
+    @property
+    def confirmations(self) -> Sequence[Confirmation]: ...
+    @property
+    def diff(self) -> Mapping[str, Any]: ...
+    @property
+    def hops_ns(self) -> Mapping[str, int]: ...
+
+
+class Enforcing(Protocol):
+    """Applies reservations and attachments to the switches; final only when confirmed.
+
+    `reserve` takes all reservations of the cell as they shall be; with `dry_run` it
+    changes nothing and returns the diff.
+    """
+
+    def attachments(self) -> Mapping[str, str]:
+        """ue_id -> serving cell_id, as enforced now."""
+
+    def reservations(self, cell_id: str) -> Sequence[Reservation]:
+        """Live reservations of the cell, the filler's included."""
+
+    def connected_switches(self) -> Sequence[str]:
+        """Switches whose control channel is up, by name."""
+
+    async def start(self) -> None: ...
+    async def install(self) -> Sequence[Confirmation]: ...
+    async def reserve(
+        self, cell_id: str, reservations: Sequence[Reservation], dry_run: bool = False
+    ) -> Outcome: ...
+    async def handover(self, ue_id: str, cell_id: str, dry_run: bool = False) -> Outcome: ...
+    async def sample(self) -> CounterSample: ...
+    async def stop(self) -> None: ...

@@ -1,0 +1,193 @@
+"""From a decision request to what it means in this network. Pure.
+
+Checks the shape of `target` and `parameters` by action and resolves every name
+against the inventory; what is allowed is the guard's question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import Field, ValidationError
+
+from controller.contracts.decisions import Action, DecisionRequest, ReservationRequest
+from controller.contracts.inventory import Inventory, Reservation
+from controller.contracts.slices import Slice, SNssai, Strict, TrafficClass
+from controller.ric.errors import Malformed, NotFound
+from controller.xapp_descriptor import first_fault
+
+HOPS_MAX = 32
+BASED_ON_MAX = 64
+LABEL_MAX = 128
+"""Characters of a hop's name or a measurement id."""
+
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Document = TypeVar("Document", bound=Strict)
+
+
+class CellTarget(Strict):
+    cell_id: str
+    s_nssai: SNssai | None = None
+    traffic_class: TrafficClass | None = None
+
+
+class OneReservation(Strict):
+    min_kbps: Rate
+    max_kbps: Rate
+    traffic_class: TrafficClass | None = None
+    predicted_kbps: Rate | None = None
+
+
+class CellPlan(Strict):
+    reservations: Annotated[list[ReservationRequest], Field(min_length=1, max_length=64)]
+
+
+class UserTarget(Strict):
+    ue_id: str
+
+
+class ServingCell(Strict):
+    cell_id: str
+
+
+@dataclass(frozen=True)
+class ReserveIntent:
+    """`target` names what a newer decision would supersede; `lock` what is changed together."""
+
+    cell_id: str
+    changes: tuple[Reservation, ...]
+    predicted_kbps: Mapping[int, float]
+    """slice_id -> the xApp's median forecast."""
+    target: str
+    document: tuple[dict[str, Any], dict[str, Any]]
+    """Canonical (target, parameters) for the record."""
+
+    @property
+    def lock(self) -> str:
+        return f"cell:{self.cell_id}"
+
+
+@dataclass(frozen=True)
+class HandoverIntent:
+    ue_id: str
+    cell_id: str
+    document: tuple[dict[str, Any], dict[str, Any]]
+
+    @property
+    def target(self) -> str:
+        return f"ue:{self.ue_id}"
+
+    @property
+    def lock(self) -> str:
+        return self.target
+
+
+Intent = ReserveIntent | HandoverIntent
+
+
+def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
+    """Raises `Malformed` for a wrong shape, `NotFound` for an unknown cell, slice or user."""
+    _check_size(request)
+    if request.action is Action.HANDOVER:
+        return _handover(request, inventory)
+    return _reserve(request, inventory)
+
+
+def _check_size(request: DecisionRequest) -> None:
+    if len(request.hops_ns) > HOPS_MAX or len(request.based_on) > BASED_ON_MAX:
+        raise Malformed(f"at most {HOPS_MAX} hops and {BASED_ON_MAX} measurement ids")
+    if any(len(label) > LABEL_MAX for label in (*request.hops_ns, *request.based_on, request.xapp)):
+        raise Malformed(f"names of hops, measurements and xApps: at most {LABEL_MAX} characters")
+
+
+def _parse(schema: type[Document], document: Mapping[str, Any], where: str) -> Document:
+    """Strict: a number in quotes is not a number."""
+    try:
+        encoded = orjson.dumps(document)
+    except TypeError as error:  # integers beyond 64 bits, lone surrogates
+        raise Malformed(f"{where}: {error}") from None
+    try:
+        return schema.model_validate_json(encoded, strict=True)
+    except ValidationError as error:
+        hint = f"{where} of this action: {', '.join(schema.model_fields)}"
+        raise Malformed(f"{where}.{first_fault(error)}", hint) from None
+
+
+def _known_cell(cell_id: str, inventory: Inventory) -> str:
+    known = [cell.cell_id for cell in inventory.cells]
+    if cell_id not in known:
+        raise NotFound(f"unknown cell {cell_id!r}", f"cells: {', '.join(known)}")
+    return cell_id
+
+
+def _known_slice(s_nssai: SNssai, inventory: Inventory) -> Slice:
+    for slice_ in inventory.slices:
+        if slice_.s_nssai == s_nssai:
+            return slice_
+    known = ", ".join(str(s.s_nssai) for s in inventory.slices)
+    raise NotFound(f"unknown slice {s_nssai}", f"slices: {known}")
+
+
+def _class_of(slice_: Slice, asked: TrafficClass | None, inventory: Inventory) -> TrafficClass:
+    """A class without traffic has no queue, so reserving in it could only mislead."""
+    classes = {s.traffic_class for s in inventory.services if s.slice_id == slice_.slice_id}
+    classes.add(slice_.default_class)
+    if asked is not None and asked not in classes:
+        known = ", ".join(sorted(c.value for c in classes))
+        raise NotFound(f"slice {slice_.s_nssai} has no {asked.value} traffic", f"classes: {known}")
+    return asked or slice_.default_class
+
+
+def _reserve(request: DecisionRequest, inventory: Inventory) -> ReserveIntent:
+    target = _parse(CellTarget, request.target, "target")
+    cell_id = _known_cell(target.cell_id, inventory)
+    if target.s_nssai is None:
+        plan = _parse(CellPlan, request.parameters, "parameters")
+        wanted = plan.reservations
+        parameters = plan.model_dump(mode="json", exclude_none=True)
+    else:
+        one = _parse(OneReservation, request.parameters, "parameters")
+        parameters = one.model_dump(mode="json", exclude_none=True)
+        if target.traffic_class and one.traffic_class not in (None, target.traffic_class):
+            raise Malformed("target and parameters name different traffic classes")
+        wanted = [
+            ReservationRequest(
+                s_nssai=target.s_nssai,
+                traffic_class=one.traffic_class or target.traffic_class,
+                min_kbps=one.min_kbps,
+                max_kbps=one.max_kbps,
+                predicted_kbps=one.predicted_kbps,
+            )
+        ]
+    changes: list[Reservation] = []
+    predicted: dict[int, float] = {}
+    for item in wanted:
+        slice_ = _known_slice(item.s_nssai, inventory)
+        changes.append(
+            Reservation(
+                slice_id=slice_.slice_id,
+                traffic_class=_class_of(slice_, item.traffic_class, inventory),
+                min_kbps=round(item.min_kbps),
+                max_kbps=round(item.max_kbps),
+            )
+        )
+        if item.predicted_kbps is not None:
+            predicted[slice_.slice_id] = item.predicted_kbps
+    name = f"cell:{cell_id}"
+    if target.s_nssai is not None:
+        name += f"/{target.s_nssai}/{changes[0].traffic_class.value}"
+    canonical = target.model_dump(mode="json", exclude_none=True)
+    return ReserveIntent(cell_id, tuple(changes), predicted, name, (canonical, parameters))
+
+
+def _handover(request: DecisionRequest, inventory: Inventory) -> HandoverIntent:
+    user = _parse(UserTarget, request.target, "target")
+    known = [u.ue_id for u in inventory.users]
+    if user.ue_id not in known:
+        raise NotFound(f"unknown user {user.ue_id!r}", f"{len(known)} users, see /api/v1/ues")
+    cell = _parse(ServingCell, request.parameters, "parameters")
+    cell_id = _known_cell(cell.cell_id, inventory)
+    return HandoverIntent(user.ue_id, cell_id, (user.model_dump(), cell.model_dump()))

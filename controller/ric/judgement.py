@@ -1,0 +1,111 @@
+"""The judge: whether measured packets show that a decision had its effect. Pure.
+
+A decision is exercised only when traffic could tell the difference.  `verified`
+and `refuted` are about exercised decisions; the others are `not_exercised`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from controller.contracts.decisions import Effect
+from controller.contracts.inventory import Reservation
+from controller.ric.measurement import ClassRate
+
+RATE_TOLERANCE_RATIO = 0.05
+BURST_MS = 100
+"""A ceiling may be exceeded once by what its bucket holds: this long at its rate."""
+BURST_FLOOR_BYTES = 16_000
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`detail` has the numbers that the effect was decided on."""
+
+    effect: Effect
+    detail: dict[str, object]
+
+
+@dataclass(frozen=True)
+class UserEvidence:
+    """A user's packets after its handover, up to now.
+
+    `delivered_bytes`: through the new cell, by the switches (None: not counted per
+    user).  The rest from the user's newest twin report that was measured after the
+    confirmation, None without one.
+    """
+
+    delivered_bytes: int | None
+    reported_cell_id: str | None = None
+    demand_kbps: float | None = None
+    goodput_kbps: float | None = None
+
+
+def judge_reservation(
+    old_min_kbps: int, new: Reservation, rate: ClassRate | None, why_unmeasured: str = ""
+) -> Judgement:
+    """One (slice, class) of one cell over its effect window.
+
+    Exercised: demand exceeded the old guarantee or reached the new ceiling.
+    Verified: the queue sent at least min(demand, new min) and at most the new max,
+    both within 5 % (the ceiling also with its burst).
+    """
+    detail: dict[str, object] = {
+        "old_min_kbps": old_min_kbps,
+        "min_kbps": new.min_kbps,
+        "max_kbps": new.max_kbps,
+    }
+    if rate is None or rate.delivered_kbps is None:
+        reason = why_unmeasured or "the switch gave no counters of this queue"
+        return Judgement(Effect.NOT_EXERCISED, {**detail, "reason": reason})
+    detail |= {
+        "window_s": round(rate.duration_s, 3),
+        "demand_kbps": round(rate.arrived_kbps, 1),
+        "delivered_kbps": round(rate.delivered_kbps, 1),
+    }
+    if rate.arrived_kbps <= old_min_kbps and rate.arrived_kbps < new.max_kbps:
+        reason = "demand stayed within the old guarantee and below the new ceiling"
+        return Judgement(Effect.NOT_EXERCISED, {**detail, "reason": reason})
+    floor_kbps = min(rate.arrived_kbps, new.min_kbps) * (1 - RATE_TOLERANCE_RATIO)
+    burst_bytes = max(BURST_FLOOR_BYTES, new.max_kbps * BURST_MS / 8)
+    burst_kbps = burst_bytes * 8 / 1000 / rate.duration_s
+    ceiling_kbps = new.max_kbps * (1 + RATE_TOLERANCE_RATIO) + burst_kbps
+    detail |= {"floor_kbps": round(floor_kbps, 1), "ceiling_kbps": round(ceiling_kbps, 1)}
+    held = floor_kbps <= rate.delivered_kbps <= ceiling_kbps
+    return Judgement(Effect.VERIFIED if held else Effect.REFUTED, detail)
+
+
+def judge_handover(
+    new_cell_id: str, evidence: UserEvidence, elapsed_ms: float, deadline_ms: float
+) -> Judgement | None:
+    """None while the answer is open: nothing arrived yet and the deadline has not passed."""
+    detail: dict[str, object] = {
+        "cell_id": new_cell_id,
+        "elapsed_ms": round(elapsed_ms, 1),
+        "delivered_bytes": evidence.delivered_bytes,
+        "reported_cell_id": evidence.reported_cell_id,
+        "goodput_kbps": evidence.goodput_kbps,
+    }
+    reported = evidence.reported_cell_id == new_cell_id and bool(evidence.goodput_kbps)
+    if bool(evidence.delivered_bytes) or reported:
+        detail["seen_by"] = "switch counters" if evidence.delivered_bytes else "twin report"
+        return Judgement(Effect.VERIFIED, detail)
+    if elapsed_ms < deadline_ms:
+        return None
+    if evidence.demand_kbps:
+        detail |= {
+            "demand_kbps": evidence.demand_kbps,
+            "reason": f"traffic for the user, but none of it through {new_cell_id}",
+        }
+        return Judgement(Effect.REFUTED, detail)
+    return Judgement(Effect.NOT_EXERCISED, {**detail, "reason": "no demand of the user was seen"})
+
+
+def combined(effects: Iterable[Effect]) -> Effect:
+    """A plan's effect: refuted if any part is, else verified if any part is."""
+    present = set(effects)
+    for effect in (Effect.REFUTED, Effect.VERIFIED):
+        if effect in present:
+            return effect
+    return Effect.NOT_EXERCISED

@@ -1,0 +1,254 @@
+"""From datagrams to twins, history and stream: what the centre learns from local controllers.
+
+The receiver checks who sent what before anything changes; the rest follows in one
+go, because the latency of the loop runs while it happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from controller.contracts.addressing import COLLECTOR_IP
+from controller.contracts.inventory import Inventory, Reservation
+from controller.contracts.slices import Slice, TrafficClass
+from controller.contracts.twin_messages import CellAggregate, SliceDemand
+from controller.ric.measurement import CounterSample, measured_rates
+from controller.ric.stream import StreamHub
+from controller.ric.traces import TraceBook
+from controller.twins.history import History, Point, TwinRow, TwinTable
+from controller.twins.level_two import LevelTwo, MeasuredRate
+from controller.twins.twin import Twin
+
+CLOCK_ERROR_MAX_NS = 5 * 10**9
+
+
+class AggregateRefused(Exception):
+    """A datagram that must not become a twin; the message is the reason counted."""
+
+
+def admit_aggregate(
+    datagram: bytes, source_ip: str, inventory: Inventory, now_ns: int
+) -> CellAggregate:
+    """The aggregate, from the local controller of its cell and with plausible numbers only."""
+    try:
+        aggregate = CellAggregate.model_validate_json(datagram, strict=True)
+    except ValidationError:
+        raise AggregateRefused("malformed") from None
+    cells = {cell.cell_id: cell for cell in inventory.cells}
+    cell = cells.get(aggregate.cell_id)
+    if cell is None or cell.edge != aggregate.edge:
+        raise AggregateRefused("foreign_cell")
+    own = {a.ip for a in inventory.host(cell.edge).addresses if a.slice_id == 0}
+    if source_ip not in own | {COLLECTOR_IP}:
+        raise AggregateRefused("spoofed")
+    if not all(is_plausible(demand) for demand in aggregate.slices):
+        raise AggregateRefused("out_of_range")
+    if not is_timely(aggregate, now_ns):
+        raise AggregateRefused("untimely")
+    return aggregate
+
+
+def is_timely(aggregate: CellAggregate, now_ns: int) -> bool:
+    """A window far ahead would make every true one after it look late."""
+    period_ns = aggregate.period_ms * 1_000_000
+    ended_ns = (aggregate.window + 1) * period_ns
+    return (
+        aggregate.period_ms > 0
+        and abs(now_ns - aggregate.completed_at_ns) <= CLOCK_ERROR_MAX_NS
+        and abs(ended_ns - aggregate.completed_at_ns) <= CLOCK_ERROR_MAX_NS + period_ns
+    )
+
+
+def is_plausible(demand: SliceDemand) -> bool:
+    numbers = (demand.demand_kbps, demand.goodput_kbps, demand.owd_p95_ms or 0.0)
+    return (
+        all(math.isfinite(number) and 0 <= number < 1e12 for number in numbers)
+        and 0 <= demand.loss_ratio <= 1
+        and demand.users >= 0
+    )
+
+
+def shown_reservation(slice_: Slice, live: Iterable[Reservation]) -> Reservation | None:
+    """The slice's reservation that an xApp plans: its default class', else the largest."""
+    own = [r for r in live if r.slice_id == slice_.slice_id]
+    default = [r for r in own if r.traffic_class is slice_.default_class]
+    return max(default or own, key=lambda r: r.min_kbps, default=None)
+
+
+def cell_event(
+    aggregate: CellAggregate,
+    inventory: Inventory,
+    reservations: Sequence[Reservation],
+    received_at_ns: int,
+) -> dict[str, Any]:
+    """One `cell` event of the stream: every slice of the network, zero where nobody reports."""
+    demands = {d.slice_id: d for d in aggregate.slices}
+    capacity_kbps = inventory.cell(aggregate.cell_id).down_kbps
+    slices = []
+    for slice_ in inventory.slices:
+        demand = demands.get(slice_.slice_id) or SliceDemand(
+            slice_id=slice_.slice_id,
+            users=0,
+            demand_kbps=0.0,
+            goodput_kbps=0.0,
+            loss_ratio=0.0,
+            owd_p95_ms=None,
+        )
+        held = shown_reservation(slice_, reservations)
+        slices.append(
+            {
+                **demand.model_dump(),
+                "s_nssai": slice_.s_nssai.model_dump(),
+                "traffic_class": (held.traffic_class if held else slice_.default_class).value,
+                "reservation": {
+                    "min_kbps": held.min_kbps if held else 0,
+                    "max_kbps": held.max_kbps if held else capacity_kbps,
+                },
+            }
+        )
+    return {
+        "kind": "cell",
+        "id": aggregate.cell_id,
+        "trace_id": aggregate.trace_id,
+        "window": aggregate.window,
+        "period_ms": aggregate.period_ms,
+        "completed_at_ns": aggregate.completed_at_ns,
+        "sent_at_ns": aggregate.sent_at_ns,
+        "received_at_ns": received_at_ns,
+        "users_reported": aggregate.users_reported,
+        "users_expected": aggregate.users_expected,
+        "capacity_kbps": capacity_kbps,
+        "reservable_kbps": int(capacity_kbps * inventory.reservable_ratio),
+        "slices": slices,
+    }
+
+
+class Centre:
+    """Everything the centre knows of slices and cells, kept current."""
+
+    def __init__(
+        self, inventory: Inventory, reservations_of: Callable[[str], Sequence[Reservation]]
+    ) -> None:
+        self._inventory = inventory
+        self._reservations_of = reservations_of
+        self.level_two = LevelTwo(inventory)
+        self.history = History(inventory.twins.history_length)
+        self.table = TwinTable()
+        self.traces = TraceBook()
+        self.stream = StreamHub()
+        self.accepted = 0
+        self.bytes_received = 0
+        self.refused: Counter[str] = Counter()
+        self._last_sample: CounterSample | None = None
+        self._rates: dict[tuple[str, int, TrafficClass], MeasuredRate] = {}
+        self._predicted_kbps: dict[tuple[str, int], float] = {}
+
+    def receive(self, datagram: bytes, source_ip: str, received_at_ns: int) -> None:
+        self.bytes_received += len(datagram)
+        try:
+            aggregate = admit_aggregate(
+                datagram, source_ip, self._inventory, received_at_ns
+            )
+        except AggregateRefused as refusal:
+            self.refused[str(refusal)] += 1
+            return
+        self.accept(aggregate, received_at_ns)
+
+    def accept(self, aggregate: CellAggregate, received_at_ns: int) -> None:
+        """Stream first: xApps wait for it; twins and history are read later."""
+        cell_id = aggregate.cell_id
+        if not self.level_two.is_new(aggregate):
+            self.refused["late"] += 1
+            return
+        self.accepted += 1
+        self.traces.note(aggregate, received_at_ns)
+        reservations = self._reservations_of(cell_id)
+        event = cell_event(aggregate, self._inventory, reservations, received_at_ns)
+        self.stream.publish(event, received_at_ns)
+        touched = self.level_two.apply_aggregate(aggregate, received_at_ns)
+        for twin in touched:
+            self._remember(twin, aggregate)
+            if twin.kind == "slice":
+                self.stream.publish(slice_event(twin, aggregate), received_at_ns)
+        self._tabulate(aggregate, event, received_at_ns)
+
+    def count(self, sample: CounterSample) -> None:
+        """The switches' counters into the twins; the first sample has no rates yet."""
+        last, self._last_sample = self._last_sample, sample
+        if last is None:
+            return
+        rates = measured_rates(last, sample)
+        period_ms = round((sample.taken_at_ns - last.taken_at_ns) / 1e6)
+        self._rates |= {(r.cell_id, r.slice_id, r.traffic_class): r for r in rates}
+        self.level_two.apply_rates(rates, period_ms, sample.taken_at_ns)
+
+    def predict(self, cell_id: str, slice_id: int, kbps: float, xapp: str, now_ns: int) -> None:
+        self._predicted_kbps[cell_id, slice_id] = kbps
+        self.level_two.apply_prediction(cell_id, slice_id, kbps, xapp, now_ns)
+
+    def _remember(self, twin: Twin, aggregate: CellAggregate) -> None:
+        for name, attribute in twin.attributes.items():
+            point = Point(aggregate.window, attribute.measured_at_ns, attribute.value)
+            self.history.record(twin.kind, twin.twin_id, name, point)
+
+    def _tabulate(
+        self, aggregate: CellAggregate, event: dict[str, Any], received_at_ns: int
+    ) -> None:
+        for slice_, item in zip(self._inventory.slices, event["slices"], strict=True):
+            traffic_class = TrafficClass(item["traffic_class"])
+            rate = self._rates.get((aggregate.cell_id, slice_.slice_id, traffic_class))
+            self.table.append(
+                TwinRow(
+                    trace_id=aggregate.trace_id,
+                    window=aggregate.window,
+                    period_ms=aggregate.period_ms,
+                    completed_at_ns=aggregate.completed_at_ns,
+                    received_at_ns=received_at_ns,
+                    cell_id=aggregate.cell_id,
+                    sst=slice_.s_nssai.sst,
+                    sd=slice_.s_nssai.sd,
+                    slice_name=slice_.name,
+                    traffic_class=traffic_class.value,
+                    users=item["users"],
+                    users_reported=aggregate.users_reported,
+                    users_expected=aggregate.users_expected,
+                    demand_kbps=item["demand_kbps"],
+                    goodput_kbps=item["goodput_kbps"],
+                    loss_ratio=item["loss_ratio"],
+                    owd_p95_ms=item["owd_p95_ms"],
+                    arrived_kbps=rate.arrived_kbps if rate else None,
+                    delivered_kbps=rate.delivered_kbps if rate else None,
+                    min_kbps=item["reservation"]["min_kbps"],
+                    max_kbps=item["reservation"]["max_kbps"],
+                    predicted_kbps=self._predicted_kbps.get((aggregate.cell_id, slice_.slice_id)),
+                )
+            )
+
+
+def slice_event(twin: Twin, aggregate: CellAggregate) -> dict[str, Any]:
+    """One `slice` event: the twin's values after this aggregate."""
+    return {
+        "kind": "slice",
+        "id": twin.twin_id,
+        "trace_id": aggregate.trace_id,
+        "window": aggregate.window,
+        "version": twin.version,
+        "values": {name: a.value for name, a in twin.attributes.items()},
+    }
+
+
+class AggregateReceiver(asyncio.DatagramProtocol):
+    """The UDP socket in the centre's namespace."""
+
+    def __init__(self, centre: Centre) -> None:
+        self._centre = centre
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        self._centre.receive(data, str(addr[0]), time.time_ns())

@@ -1,0 +1,164 @@
+"""Routes of twins: current values, history, and the stream.
+
+Slice and cell twins are here at the centre; user twins are read from the local
+controller that keeps them.  Under policy `placebo` xApps see shuffled values.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+
+from controller.ric.callers import Caller
+from controller.ric.documents import PointDocument, TwinDocument, TwinSummary
+from controller.ric.errors import Conflict, Malformed, NotFound
+from controller.ric.gate import Reader, TheRic
+from controller.ric.placebo import Placebo
+from controller.ric.responses import json_response
+from controller.ric.state import Ric
+from controller.ric.stream import Filter, Subscription
+from controller.twins.twin import Twin, twin_document, twin_summary
+
+router = APIRouter(tags=["twins"])
+
+Last = Annotated[int, Query(ge=1, le=10_000)]
+Kind = Literal["slices", "cells"]
+
+
+def placebo_for(ric: Ric, caller: Caller) -> Placebo | None:
+    """What shuffles this caller's twin data; None: it sees them as they are."""
+    return None if caller.is_operator else ric.placebo
+
+
+def centre_twins(ric: Ric, kind: Kind) -> Mapping[str, Twin]:
+    level_two = ric.centre.level_two
+    return level_two.slices if kind == "slices" else level_two.cells
+
+
+def existing_twin(ric: Ric, kind: Kind, twin_id: str) -> Twin:
+    twins = centre_twins(ric, kind)
+    if twin_id not in twins:
+        raise NotFound(f"no twin {twin_id!r} of {kind}", f"{kind}: {', '.join(sorted(twins))}")
+    return twins[twin_id]
+
+
+async def user_summaries(ric: Ric, response_headers: dict[str, str]) -> list[dict[str, Any]]:
+    """An edge that does not answer is named in a header; the other edges' twins are listed."""
+    summaries, silent = await ric.user_twins.summaries()
+    if silent:
+        response_headers["x-holon-unreachable"] = ",".join(silent)
+    return summaries
+
+
+def centre_summaries(ric: Ric, kind: Kind) -> list[dict[str, Any]]:
+    now_ns = time.time_ns()
+    return [twin_summary(twin, now_ns) for _, twin in sorted(centre_twins(ric, kind).items())]
+
+
+@router.get("/twins", response_model=list[TwinSummary])
+async def list_twins(ric: TheRic, _: Reader) -> Response:
+    headers: dict[str, str] = {}
+    users = await user_summaries(ric, headers)
+    twins = [*users, *centre_summaries(ric, "slices"), *centre_summaries(ric, "cells")]
+    return json_response(twins, **headers)
+
+
+@router.get("/twins/users", response_model=list[TwinSummary])
+async def list_user_twins(ric: TheRic, _: Reader) -> Response:
+    headers: dict[str, str] = {}
+    return json_response(await user_summaries(ric, headers), **headers)
+
+
+@router.get("/twins/users/{ue_id}")
+async def show_user_twin(ric: TheRic, _: Reader, ue_id: str) -> Response:
+    """Attributes nested by group and service, each with its unit, age and source."""
+    return json_response(await ric.user_twins.twin(ue_id, ric.enforcer.attachments()))
+
+
+@router.get("/twins/users/{ue_id}/history")
+async def show_user_history(
+    ric: TheRic, _: Reader, ue_id: str, attribute: str | None = None, last: Last = 60
+) -> Response:
+    """Reports merged into the twin, oldest first; `attribute`: one field of them only."""
+    reports = await ric.user_twins.history(ue_id, last, ric.enforcer.attachments())
+    if attribute is None:
+        return json_response(reports)
+    if reports and attribute not in reports[0]:
+        known = ", ".join(sorted(reports[0]))
+        raise NotFound(f"no attribute {attribute!r} in reports of {ue_id}", f"attributes: {known}")
+    return json_response(
+        [
+            {"window": r["window"], "measured_at": r["measured_at_ns"], "value": r[attribute]}
+            for r in reports
+        ]
+    )
+
+
+@router.get("/twins/{kind}", response_model=list[TwinSummary])
+async def list_centre_twins(ric: TheRic, _: Reader, kind: Kind) -> Response:
+    return json_response(centre_summaries(ric, kind))
+
+
+@router.get("/twins/{kind}/{twin_id}", response_model=TwinDocument)
+async def show_centre_twin(ric: TheRic, caller: Reader, kind: Kind, twin_id: str) -> Response:
+    document = twin_document(existing_twin(ric, kind, twin_id), time.time_ns())
+    placebo = placebo_for(ric, caller)
+    return json_response(placebo.twin(document) if placebo else document)
+
+
+@router.get("/twins/{kind}/{twin_id}/history", response_model=list[PointDocument])
+async def show_centre_history(
+    ric: TheRic, caller: Reader, kind: Kind, twin_id: str, attribute: str, last: Last = 60
+) -> Response:
+    twin = existing_twin(ric, kind, twin_id)
+    points = ric.centre.history.last(twin.kind, twin_id, attribute, last)
+    if not points:
+        known = ", ".join(ric.centre.history.attributes(twin.kind, twin_id)) or "none yet"
+        raise NotFound(f"no history of {attribute!r} of {twin_id}", f"attributes: {known}")
+    documents = [
+        {"window": p.window, "measured_at": p.measured_at_ns, "value": p.value} for p in points
+    ]
+    placebo = placebo_for(ric, caller)
+    return json_response(placebo.series(documents) if placebo else documents)
+
+
+@router.get("/stream")
+async def stream(
+    ric: TheRic,
+    caller: Reader,
+    kind: Literal["cell", "slice", "decision"] = "cell",
+    id: str | None = None,  # noqa: A002 - the query parameter's name is the contract
+    period_ms: Annotated[int, Query(ge=0, le=3_600_000)] = 0,
+) -> StreamingResponse:
+    """NDJSON, one event per line, until either side closes.
+
+    `period_ms`: at most one event per twin and period.  A consumer that does not
+    keep up loses its oldest events (`holon_stream_dropped_total`).
+    """
+    if id is not None and kind != "decision":
+        existing_twin(ric, "cells" if kind == "cell" else "slices", id)
+    if id is not None and kind == "decision":
+        raise Malformed("decisions cannot be filtered by id", "read /api/v1/decisions/{id}")
+    placebo = placebo_for(ric, caller)
+    subscription = Subscription(
+        caller.name, Filter(kind, id, period_ms), placebo.event if placebo else None
+    )
+    try:
+        ric.centre.stream.subscribe(subscription)
+    except ValueError as error:
+        raise Conflict(str(error), "close one first") from None
+    if not caller.is_operator:
+        ric.xapps.mark_ready(caller.name)
+
+    async def lines() -> AsyncIterator[bytes]:
+        try:
+            async for line in subscription.lines():
+                yield line
+        finally:
+            ric.centre.stream.unsubscribe(subscription)
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")

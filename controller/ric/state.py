@@ -1,0 +1,160 @@
+"""The RIC's parts, put together once at start; routes and ops work on them."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from controller.audit import AppendOnlyLog, Audit
+from controller.contracts.decisions import Effect
+from controller.contracts.inventory import Inventory
+from controller.contracts.run_folder import RunFolder
+from controller.network_state import shaped
+from controller.ric.attempts import Applied
+from controller.ric.callers import Tokens, operator_token
+from controller.ric.decision_log import DecisionLog
+from controller.ric.decisions import Pipeline
+from controller.ric.effects import CounterPoller, EffectWatch
+from controller.ric.enforcing import Enforcing
+from controller.ric.intents import ReserveIntent
+from controller.ric.judgement import UserEvidence
+from controller.ric.measurement import CounterSample
+from controller.ric.neighbours import HandoverNotices, UserTwins
+from controller.ric.observation import Centre
+from controller.ric.placebo import Placebo
+from controller.ric.xapps import Xapps
+
+
+@dataclass
+class Progress:
+    """`ready`: slices are installed.  `problems`: one line each, of what did not work."""
+
+    ready: bool = False
+    problems: list[str] = field(default_factory=list)
+    started_at_ns: int = field(default_factory=time.time_ns)
+
+
+class Ric:
+    """Owns the parts and connects them; holds no rule of its own."""
+
+    def __init__(self, run: RunFolder, inventory: Inventory, enforcer: Enforcing) -> None:
+        self.run = run
+        self.inventory = inventory
+        self.enforcer = enforcer
+        self.progress = Progress()
+        self.tokens = Tokens(operator_token(run.token))
+        self._decision_lines = AppendOnlyLog(run.results / "decisions.jsonl")
+        self._audit_lines = AppendOnlyLog(run.results / "audit.jsonl")
+        self.audit = Audit(self._audit_lines)
+        self.centre = Centre(inventory, enforcer.reservations)
+        self.decisions = DecisionLog(self._decision_lines)
+        self.pipeline = Pipeline(
+            inventory, enforcer, self.decisions, self.audit, self.centre.traces, self._applied
+        )
+        self.notices = HandoverNotices(run, inventory)
+        self.user_twins = UserTwins(run, inventory)
+        self.effects = EffectWatch(self._judged, self._user_evidence)
+        self.poller = CounterPoller(self.read_counters, self._counted)
+        self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
+        self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
+
+    async def read_counters(self) -> CounterSample:
+        return await self.enforcer.sample()
+
+    async def _counted(self, sample: CounterSample) -> None:
+        self.centre.count(sample)
+        await self.effects.on_sample(sample)
+
+    async def _user_evidence(self, ue_id: str, confirmed_ns: int) -> UserEvidence | None:
+        return await self.user_twins.evidence(ue_id, confirmed_ns, self.enforcer.attachments())
+
+    def _applied(self, applied: Applied) -> None:
+        record, intent = applied.record, applied.intent
+        confirmed_ns = record.hops_ns["confirmed"]
+        if isinstance(intent, ReserveIntent):
+            self.show_reservations(intent.cell_id)
+            for slice_id, kbps in intent.predicted_kbps.items():
+                self.centre.predict(intent.cell_id, slice_id, kbps, record.xapp, confirmed_ns)
+            self.effects.watch_reservation(
+                record.decision_id,
+                intent.cell_id,
+                applied.before.reservations if applied.before else {},
+                [shaped(change) for change in intent.changes],
+                record.hops_ns["guarded"],
+                confirmed_ns,
+            )
+        else:
+            self.notices.announce(intent.ue_id, intent.cell_id)
+            self.effects.watch_handover(
+                record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
+            )
+        self.poller.poll_now()
+        self._publish_decision(record.decision_id)
+
+    def _judged(self, decision_id: str, effect: Effect, detail: dict[str, Any]) -> None:
+        self.decisions.judge(decision_id, effect, detail)
+        self._publish_decision(decision_id)
+
+    def _publish_decision(self, decision_id: str) -> None:
+        record = self.decisions.get(decision_id)
+        if record is not None:
+            event = {"kind": "decision", "id": decision_id, **record.model_dump(mode="json")}
+            self.centre.stream.publish(event, time.time_ns())
+
+    def show_reservations(self, cell_id: str) -> None:
+        """The enforced reservations into the twins."""
+        reservations = self.enforcer.reservations(cell_id)
+        self.centre.level_two.apply_reservations(cell_id, reservations, time.time_ns())
+
+    def alarms(self) -> list[str]:
+        found = [self._decision_lines.alarm, self._audit_lines.alarm, self.poller.alarm]
+        return [*self.progress.problems, *(alarm for alarm in found if alarm is not None)]
+
+    @property
+    def lost_lines(self) -> int:
+        return self._decision_lines.lost_lines + self._audit_lines.lost_lines
+
+    def status(self) -> dict[str, Any]:
+        """Answer of the op `status`."""
+        return {
+            "ready": self.progress.ready,
+            "pid": os.getpid(),
+            "run_id": self.inventory.run_id,
+            "policy": self.inventory.policy,
+            "uptime_s": (time.time_ns() - self.progress.started_at_ns) / 1e9,
+            "connected": self.enforcer.connected_switches(),
+            "xapps": self.xapps.documents(),
+            "alarms": self.alarms(),
+            "decisions": self.decisions.counts(),
+            "effects_open": self.effects.open_count,
+            "aggregates": {
+                "accepted": self.centre.accepted,
+                "refused": dict(self.centre.refused),
+                "bytes": self.centre.bytes_received,
+            },
+            "stream": {
+                "consumers": len(self.centre.stream.subscriptions),
+                "dropped": self.centre.stream.dropped,
+            },
+            "unreached": dict(self.notices.unreached),
+            "counter_failures": self.poller.failures,
+            "lost_lines": self.lost_lines,
+        }
+
+    def flush(self, folder: Path) -> list[str]:
+        """Writes the tables `decisions` and `twins` (Parquet and CSV); returns their paths."""
+        self.progress.problems += [
+            f"{self.centre.table.dropped_rows} oldest rows of the table `twins` were dropped"
+        ] * bool(self.centre.table.dropped_rows)
+        paths = [*self.decisions.flush(folder), *self.centre.table.flush(folder)]
+        return [str(path) for path in paths]
+
+    def close(self) -> None:
+        self.decisions.write_pending()
+        self.notices.close()
+        self.user_twins.close()
+        self._decision_lines.close()
+        self._audit_lines.close()

@@ -1,0 +1,255 @@
+"""Life cycle of xApps: starting -> running | failed, running -> failed | stopped.
+
+`running` means that the xApp itself said so: it reported ready or opened a stream.
+A deployment answers only once that is settled, so OK never means 'not running'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from controller.audit import Audit
+from controller.contracts.inventory import Inventory
+from controller.contracts.run_folder import RunFolder
+from controller.ric import xapp_process
+from controller.ric.callers import Tokens
+from controller.ric.errors import Conflict, Malformed, NotFound
+from controller.ric.xapp_process import Launch
+from controller.xapp_descriptor import (
+    DESCRIPTOR_FILE,
+    Descriptor,
+    DescriptorError,
+    HolonSection,
+    entry_command,
+    load_descriptor,
+    verify_models,
+)
+
+log = logging.getLogger(__name__)
+
+PROJECT = Path(__file__).resolve().parents[2]
+START_TIMEOUT_S = 10.0
+END_GRACE_S = 2.0
+MODEL_DRIVEN = {"forecaster": "exponential_smoothing"}
+"""What policy `model` configures: the same xApp without its learned model."""
+
+
+class State(StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """`where`: a folder, or the name of a shipped xApp; `name` None: the descriptor's."""
+
+    where: str
+    placement: str = "centre"
+    config: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None = None
+
+
+@dataclass(eq=False)
+class Xapp:
+    name: str
+    descriptor: Descriptor
+    holon: HolonSection
+    folder: Path
+    placement: str
+    log_path: Path
+    token: str
+    state: State = State.STARTING
+    reason: str = ""
+    process: asyncio.subprocess.Process | None = None
+    started_at_ns: int = 0
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def document(self) -> dict[str, Any]:
+        alive = self.state in (State.STARTING, State.RUNNING) and self.process is not None
+        return {
+            "xapp_name": self.name,
+            "version": self.descriptor.version,
+            "state": self.state.value,
+            "pid": self.process.pid if alive and self.process else None,
+            "placement": self.placement,
+            "reason": self.reason,
+            "scopes": sorted(self.holon.scopes),
+            "latency_budget_ms": self.holon.latency_budget_ms,
+            "models": [model.sha256 for model in self.holon.models],
+            "descriptor_dir": str(self.folder),
+            "started_at": self.started_at_ns,
+        }
+
+
+def xapp_folder(where: str, project: Path = PROJECT) -> Path:
+    """A path as it is; a bare name among the shipped xApps (`-` is `_` in folder names)."""
+    path = Path(where)
+    if path.is_absolute() or "/" in where or (path / DESCRIPTOR_FILE).is_file():
+        return path.resolve()
+    return project / "xapps" / where.replace("-", "_")
+
+
+def effective_config(
+    inventory: Inventory, holon: HolonSection, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The descriptor's defaults, then the deployment's, then what the policy demands."""
+    demanded = MODEL_DRIVEN if inventory.policy == "model" else {}
+    return {**holon.config, **config, **demanded}
+
+
+class Xapps:
+    """`ended` is called with an xApp's name when its process is gone, however it went."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        inventory: Inventory,
+        tokens: Tokens,
+        audit: Audit,
+        ended: Callable[[str], None],
+        project: Path = PROJECT,
+        start_timeout_s: float = START_TIMEOUT_S,
+    ) -> None:
+        self._run = run
+        self._inventory = inventory
+        self._tokens = tokens
+        self._audit = audit
+        self._ended = ended
+        self._project = project
+        self._start_timeout_s = start_timeout_s
+        self._xapps: dict[str, Xapp] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+
+    def get(self, name: str) -> Xapp:
+        if name not in self._xapps:
+            known = ", ".join(sorted(self._xapps)) or "none is deployed"
+            raise NotFound(f"unknown xApp {name!r}", f"xApps: {known}")
+        return self._xapps[name]
+
+    def documents(self) -> list[dict[str, Any]]:
+        return [self._xapps[name].document() for name in sorted(self._xapps)]
+
+    async def deploy(self, deployment: Deployment) -> Xapp:
+        """Returns it running; `Malformed` in one line when it is refused or does not start."""
+        xapp, launch = self._prepare(deployment)
+        self._xapps[xapp.name] = xapp
+        try:
+            xapp.process = await xapp_process.start(launch)
+        except OSError as error:
+            self._fail(xapp, f"cannot be started: {error}")
+        else:
+            xapp.started_at_ns = time.time_ns()
+            watcher = asyncio.ensure_future(self._watch(xapp, xapp.process))
+            self._watchers.add(watcher)
+            watcher.add_done_callback(self._watchers.discard)
+        await self._settle(xapp)
+        self._audit.note("xapp deployed", xapp.name, **xapp.document())
+        if xapp.state is not State.RUNNING:
+            raise Malformed(
+                f"xApp {xapp.name} did not start: {xapp.reason}",
+                f"its log: {xapp.log_path}, or `xapp logs {xapp.name}`",
+            )
+        return xapp
+
+    def _prepare(self, deployment: Deployment) -> tuple[Xapp, Launch]:
+        folder = xapp_folder(deployment.where, self._project)
+        try:
+            descriptor = load_descriptor(folder)
+            arguments = entry_command(descriptor, folder)
+            verify_models(descriptor, folder, self._project)
+        except DescriptorError as error:
+            raise Malformed(str(error), f"see {DESCRIPTOR_FILE} in {folder}") from None
+        holon = descriptor.holon
+        if holon is None:  # entry_command has refused it already
+            raise Malformed(f"xApp {descriptor.xapp_name} has no section `holon`")
+        name = deployment.name or descriptor.xapp_name
+        if name in self._xapps and self._xapps[name].state in (State.STARTING, State.RUNNING):
+            raise Conflict(f"xApp {name} is deployed already", "undeploy it, or give another name")
+        token = self._tokens.issue(name, frozenset(holon.scopes))
+        log_path = self._run.logs / f"xapp-{name}.log"
+        xapp = Xapp(name, descriptor, holon, folder, deployment.placement, log_path, token)
+        launch = Launch(
+            name=name,
+            arguments=arguments,
+            folder=folder,
+            netns_path=self._netns_path(deployment.placement),
+            log_path=log_path,
+            python_path=[self._project / "xapps" / "sdk"],
+            token=token,
+            run_id=self._run.run_id,
+            config=effective_config(self._inventory, holon, deployment.config),
+        )
+        return xapp, launch
+
+    def _netns_path(self, placement: str) -> str:
+        hosts = {h.name: h for h in self._inventory.hosts if h.kind in ("edge", "centre")}
+        if placement not in hosts:
+            known = ", ".join(sorted(hosts))
+            raise Malformed(f"no xApp can be placed at {placement!r}", f"placements: {known}")
+        return hosts[placement].netns_path
+
+    async def _settle(self, xapp: Xapp) -> None:
+        try:
+            await asyncio.wait_for(xapp.settled.wait(), self._start_timeout_s)
+        except TimeoutError:
+            self._fail(xapp, f"neither ready nor subscribed within {self._start_timeout_s:g} s")
+            if xapp.process is not None:
+                await xapp_process.end(xapp.process, END_GRACE_S)
+
+    def mark_ready(self, name: str) -> None:
+        """The xApp reported ready, or opened a stream."""
+        xapp = self.get(name)
+        if xapp.state is State.STARTING:
+            xapp.state = State.RUNNING
+            xapp.settled.set()
+            log.info("xApp %s is running, pid %s", name, xapp.process and xapp.process.pid)
+
+    async def _watch(self, xapp: Xapp, process: asyncio.subprocess.Process) -> None:
+        returncode = await process.wait()
+        if xapp.state in (State.STARTING, State.RUNNING):
+            reason = xapp_process.exit_reason(returncode, xapp.log_path)
+            log.error("xApp %s %s", xapp.name, reason)
+            self._fail(xapp, reason)
+
+    def _fail(self, xapp: Xapp, reason: str) -> None:
+        """The first reason stays: what came first explains the rest."""
+        if xapp.state in (State.STARTING, State.RUNNING):
+            xapp.state, xapp.reason = State.FAILED, reason
+            self._audit.note("xapp failed", xapp.name, reason=reason)
+            self._retire(xapp)
+
+    def _retire(self, xapp: Xapp) -> None:
+        self._tokens.revoke(xapp.token)
+        self._ended(xapp.name)
+        xapp.settled.set()
+
+    async def undeploy(self, name: str, grace_s: float = END_GRACE_S) -> Xapp:
+        """Ends its process; the xApp leaves the list."""
+        xapp = self.get(name)
+        await self._stop(xapp, grace_s)
+        self._xapps.pop(name, None)
+        self._audit.note("xapp undeployed", name)
+        return xapp
+
+    async def _stop(self, xapp: Xapp, grace_s: float) -> None:
+        if xapp.state in (State.STARTING, State.RUNNING):
+            xapp.state, xapp.reason = State.STOPPED, "undeployed"
+            self._retire(xapp)
+        if xapp.process is not None:
+            await xapp_process.end(xapp.process, grace_s)
+
+    async def stop_all(self, grace_s: float) -> None:
+        """At the end of the RIC; they stay in the list."""
+        await asyncio.gather(*(self._stop(xapp, grace_s) for xapp in self._xapps.values()))
+
+    def log_lines(self, name: str, lines: int) -> list[str]:
+        return xapp_process.log_tail(self.get(name).log_path, lines)

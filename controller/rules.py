@@ -1,0 +1,76 @@
+"""The program of a switch: inventory and state in, flows and meters out. Pure.
+
+Rules grow as users × switches on their path plus slices × switches, never users².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from controller.contracts.addressing import slice_prefix
+from controller.errors import NetworkDescriptionError
+from controller.forwarding import egress_rules, forward
+from controller.metering import slice_meters, uplink_rules, user_meters
+from controller.network_state import NetworkState
+from controller.network_view import Network
+from controller.pipeline import (
+    IPV4,
+    ISOLATION,
+    USER_METER,
+    MatchFields,
+    matched,
+    miss_rules,
+    of_slice,
+    rule,
+)
+from controller.port_security import classify, port_security
+from controller.switch_program import Flow, FlowKey, Kind, SwitchProgram
+
+
+def compile_switch(network: Network, state: NetworkState, switch: str) -> SwitchProgram:
+    """Everything `switch` should carry. Raises `NetworkDescriptionError`."""
+    user_flows, user_limits = user_meters(network, state, switch)
+    flows = [
+        *miss_rules(),
+        *port_security(network, switch),
+        *classify(network, switch),
+        *isolation(network),
+        *user_flows,
+        *uplink_rules(network, switch),
+        *forward(network, state, switch),
+        *egress_rules(network, switch),
+    ]
+    return SwitchProgram(
+        switch=switch,
+        flows=_by_key(switch, flows),
+        meters={**slice_meters(network, state, switch), **user_limits},
+    )
+
+
+def compile_network(
+    network: Network, state: NetworkState, switches: Iterable[str] | None = None
+) -> dict[str, SwitchProgram]:
+    """Programs of the switches named, all by default."""
+    names = network.switches if switches is None else switches
+    return {name: compile_switch(network, state, name) for name in names}
+
+
+def isolation(network: Network) -> Iterator[Flow]:
+    """Table 2: one rule a slice; whoever has one foot outside is dropped and counted."""
+    for slice_id in network.slice_ids:
+        first, _, _ = slice_prefix(slice_id).partition("/")
+        inside = f"{first}/255.255.0.0"
+        here: MatchFields = {"metadata": matched(of_slice(slice_id))}
+        both_ends: MatchFields = {**here, "eth_type": IPV4, "ipv4_src": inside, "ipv4_dst": inside}
+        yield rule(ISOLATION, 200, both_ends, goto=USER_METER)
+        yield rule(ISOLATION, 100, here, kind=Kind.VIOLATION, slice_id=slice_id)
+
+
+def _by_key(switch: str, flows: Iterable[Flow]) -> dict[FlowKey, Flow]:
+    by_key: dict[FlowKey, Flow] = {}
+    for flow in flows:
+        if by_key.setdefault(flow.key, flow) != flow:
+            raise NetworkDescriptionError(
+                f"switch {switch}: two rules for table {flow.table_id}, {dict(flow.match)}"
+            )
+    return by_key

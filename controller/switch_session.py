@@ -1,0 +1,117 @@
+"""One conversation with one switch: send a batch, collect every answer up to its barrier.
+
+A switch handles a connection's messages in order, so when the barrier's reply is
+here, so are all answers and errors of what was sent before it.  Knows nothing of
+slices and imports neither Ryu nor eventlet: `Event` and `pause` are given to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+TIMEOUT_S = 5.0
+_CHUNK = 256
+"""Messages per send: even (a pair is never split), and small enough that other
+switches' echoes are answered in between."""
+
+Message = Any
+
+
+class Event(Protocol):
+    def set(self) -> None: ...
+    def wait(self, timeout: float) -> Any: ...
+
+
+class ExchangeFailed(Exception):
+    """The switch answered with errors, or not in time."""
+
+
+class Exchange:
+    """Messages on their way; `answers[i]` are the replies to message i."""
+
+    def __init__(self, count: int, done: Event) -> None:
+        self.answers: list[list[Message]] = [[] for _ in range(count)]
+        self.errors: list[str] = []
+        self.done = done
+        self.lost = False
+
+
+class SwitchSession:
+    """A connected switch. One per connection: a reconnect makes a new one."""
+
+    def __init__(
+        self,
+        datapath: Any,
+        number: int,
+        barrier: Callable[[Any], Message],
+        new_event: Callable[[], Event],
+        pause: Callable[[], None],
+    ) -> None:
+        self.datapath = datapath
+        self.number = number
+        """Counts connections, so that a reconnect is noticed."""
+        self._barrier = barrier
+        self._new_event = new_event
+        self._pause = pause
+        self._waiting: dict[int, tuple[Exchange, int]] = {}
+
+    def exchange(
+        self, messages: Sequence[Message], timeout_s: float = TIMEOUT_S
+    ) -> list[list[Message]]:
+        """Replies to each message. Raises `ExchangeFailed` with the switch's reasons."""
+        batch = [*messages, self._barrier(self.datapath)]
+        exchange = Exchange(len(batch), self._new_event())
+        xids = []
+        for index, message in enumerate(batch):
+            xids.append(self.datapath.set_xid(message))
+            self._waiting[xids[-1]] = exchange, index
+        try:
+            self._send(batch)
+            exchange.done.wait(timeout_s)
+        finally:
+            for xid in xids:
+                self._waiting.pop(xid, None)
+        if exchange.errors:
+            raise ExchangeFailed("; ".join(dict.fromkeys(exchange.errors)))
+        if exchange.lost:
+            raise ExchangeFailed("the connection was lost")
+        if not exchange.answers[-1]:
+            raise ExchangeFailed(f"no barrier reply within {timeout_s} s")
+        return exchange.answers[:-1]
+
+    def _send(self, batch: Sequence[Message]) -> None:
+        """Each chunk in one write, so that the switch finds it whole."""
+        for start in range(0, len(batch), _CHUNK):
+            if start:
+                self._pause()
+            buffer = bytearray()
+            for message in batch[start : start + _CHUNK]:
+                message.serialize()
+                buffer += message.buf
+            if not self.datapath.send(bytes(buffer)):
+                raise ExchangeFailed("the connection is closed")
+
+    def deliver(self, xid: int, message: Message) -> None:
+        """A reply from the switch; the barrier's ends the exchange."""
+        exchange, index = self._waiting.get(xid, (None, 0))
+        if exchange is None:
+            return
+        exchange.answers[index].append(message)
+        if index == len(exchange.answers) - 1:
+            exchange.done.set()
+
+    def fail(self, xid: int, reason: str) -> None:
+        """An error from the switch; the exchange still waits for its barrier."""
+        exchange, index = self._waiting.get(xid, (None, 0))
+        if exchange is None:
+            return
+        exchange.errors.append(reason)
+        if index == len(exchange.answers) - 1:
+            exchange.done.set()
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        for exchange, _ in list(self._waiting.values()):
+            exchange.lost = True
+            exchange.done.set()

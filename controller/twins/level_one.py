@@ -1,0 +1,208 @@
+"""Level-one abstraction (VL2): one twin per user, kept at the edge that serves it.
+
+Formed from the user's reports and from what the network knows of the user (its
+attachment).  Pure functions on plain data: who receives reports and keeps the
+twins is `controller/local`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from controller.contracts.twin_messages import FlowReport, UserReport
+
+EXPIRY_PERIODS = 5
+"""A twin without a report for that many of its periods is forgotten."""
+
+UNITS: Mapping[str, str | None] = MappingProxyType(
+    {
+        "serving_cell": None,
+        "rsrp_dbm": "dBm",
+        "location_m": "m",
+        "speed_mps": "m/s",
+        "kind": None,
+        "slice_id": None,
+        "demand_kbps": "kbit/s",
+        "goodput_kbps": "kbit/s",
+        "loss_ratio": "ratio",
+        "owd_p95_ms": "ms",
+    }
+)
+"""The one table of level-one attribute names; None: a name, not a quantity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One value with its provenance.  `period_ms` None: set on change, not sampled."""
+
+    value: Any
+    measured_at_ns: int
+    period_ms: int | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserTwin:
+    """`version` is the sequence number of the newest report merged.
+
+    Attribute names: `connectivity.<name>`, `user.<name>` and
+    `services.<service>.<down|up>.<name>`, <name> being a key of `UNITS`.
+    `history` has the newest reports merged, oldest first, each as its JSON: a
+    tenth of the memory of parsed reports.
+    """
+
+    ue_id: str
+    version: int
+    measured_at_ns: int
+    arrived_at_ns: int
+    period_ms: int
+    attributes: Mapping[str, Attribute]
+    history: tuple[bytes, ...]
+
+
+def merge_report(
+    twin: UserTwin | None,
+    report: UserReport,
+    encoded: bytes,
+    arrived_at_ns: int,
+    history_length: int,
+) -> UserTwin:
+    """The user's next twin; `encoded` is the report as received.
+
+    Only what the report measured is replaced: a value of another source stays if
+    it is newer.  Services that the report no longer names are gone.  A version
+    never goes back: ValueError for a report that is not newer than the twin.
+    """
+    if twin is not None and report.sequence <= twin.version:
+        raise ValueError(
+            f"report {report.sequence} of {report.ue_id} is not newer than version {twin.version}"
+        )
+    reported = {
+        name: Attribute(value, report.measured_at_ns, report.period_ms, "user report")
+        for name, value in _reported_values(report).items()
+    }
+    before = twin.attributes if twin is not None else {}
+    history = twin.history if twin is not None else ()
+    return UserTwin(
+        ue_id=report.ue_id,
+        version=report.sequence,
+        measured_at_ns=report.measured_at_ns,
+        arrived_at_ns=arrived_at_ns,
+        period_ms=report.period_ms,
+        attributes=MappingProxyType(_newest(before, reported)),
+        history=(*history[max(0, len(history) - history_length + 1) :], encoded),
+    )
+
+
+def merge_attachment(twin: UserTwin, cell_id: str, at_ns: int) -> UserTwin:
+    """The twin after the network moved the user to `cell_id`: known before the user says so."""
+    serving = Attribute(cell_id, at_ns, None, "attachment")
+    newest = _newest(twin.attributes, {"connectivity.serving_cell": serving}, keep_services=True)
+    return replace(twin, attributes=MappingProxyType(newest))
+
+
+def is_expired(twin: UserTwin, now_ns: int) -> bool:
+    return now_ns - twin.arrived_at_ns > EXPIRY_PERIODS * twin.period_ms * 1_000_000
+
+
+def age_ms(twin: UserTwin, now_ns: int) -> float:
+    """Since the newest report was measured, not since it arrived."""
+    return (now_ns - twin.measured_at_ns) / 1e6
+
+
+def twin_summary(twin: UserTwin, now_ns: int) -> dict[str, Any]:
+    return {
+        "kind": "user",
+        "id": twin.ue_id,
+        "version": twin.version,
+        "age_ms": age_ms(twin, now_ns),
+    }
+
+
+def twin_document(twin: UserTwin, now_ns: int) -> dict[str, Any]:
+    """The twin as the API shows it: nested by the dots of its attribute names."""
+    document: dict[str, Any] = {
+        **twin_summary(twin, now_ns),
+        "period_ms": twin.period_ms,
+        "history_length": len(twin.history),
+        "connectivity": {},
+        "services": {},
+        "user": {},
+    }
+    for name, attribute in sorted(twin.attributes.items()):
+        group, *rest, leaf = name.split(".")
+        place = document[group]
+        for step in rest:
+            place = place.setdefault(step, {})
+        place[leaf] = _attribute_document(leaf, attribute, now_ns)
+    return document
+
+
+def history_documents(twin: UserTwin, last: int) -> list[dict[str, Any]]:
+    """The newest `last` reports, oldest first; ValueError below 1."""
+    if last < 1:
+        raise ValueError(f"last={last}: ask for at least 1 entry of history")
+    return [orjson.loads(entry) for entry in twin.history[-last:]]
+
+
+def _reported_values(report: UserReport) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "connectivity.serving_cell": report.cell_id,
+        "connectivity.rsrp_dbm": report.rsrp_dbm,
+        "user.location_m": report.position_m,
+        "user.speed_mps": report.speed_mps,
+        "user.kind": report.kind,
+    }
+    by_service: dict[str, list[FlowReport]] = {}
+    for flow in report.flows:
+        direction = "up" if flow.up else "down"
+        by_service.setdefault(f"services.{flow.service}.{direction}", []).append(flow)
+    for place, flows in by_service.items():
+        values |= {f"{place}.{name}": value for name, value in service_values(flows).items()}
+    return values
+
+
+def service_values(flows: Iterable[FlowReport]) -> dict[str, Any]:
+    """Volume and QoS of one service in one direction over its flows (at least one).
+
+    Rates are summed, loss is weighted with demand, delay is the worst flow's.
+    """
+    present = list(flows)
+    demand_kbps = sum(f.demand_kbps for f in present)
+    lost_kbps = sum(f.demand_kbps * f.loss_ratio for f in present)
+    return {
+        "slice_id": present[0].slice_id,
+        "demand_kbps": demand_kbps,
+        "goodput_kbps": sum(f.goodput_kbps for f in present),
+        "loss_ratio": lost_kbps / demand_kbps if demand_kbps > 0 else 0.0,
+        "owd_p95_ms": max(
+            (f.owd_p95_ms for f in present if f.owd_p95_ms is not None), default=None
+        ),
+    }
+
+
+def _newest(
+    before: Mapping[str, Attribute], now: Mapping[str, Attribute], keep_services: bool = False
+) -> dict[str, Attribute]:
+    merged = {n: a for n, a in before.items() if keep_services or not n.startswith("services.")}
+    for name, attribute in now.items():
+        known = merged.get(name)
+        if known is None or known.measured_at_ns <= attribute.measured_at_ns:
+            merged[name] = attribute
+    return merged
+
+
+def _attribute_document(name: str, attribute: Attribute, now_ns: int) -> dict[str, Any]:
+    return {
+        "value": attribute.value,
+        "unit": UNITS[name],
+        "measured_at": attribute.measured_at_ns,
+        "age_ms": (now_ns - attribute.measured_at_ns) / 1e6,
+        "period_ms": attribute.period_ms,
+        "source": attribute.source,
+    }

@@ -1,0 +1,201 @@
+"""Level-two abstraction (VL4): twins of slices and cells, kept at the centre.
+
+Formed from what local controllers aggregate (`CellAggregate`), what the switches
+count, what is reserved and what xApps forecast.  Every attribute says where its
+value comes from and when it was measured.  Attributes of one slice in one cell are
+named `<name>.<cell_id>` in the slice's twin and `<name>.<sst-sd>` in the cell's.
+The functions are pure; `LevelTwo` only holds the current twins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from controller.contracts.inventory import Inventory, Reservation
+from controller.contracts.slices import Slice, TrafficClass
+from controller.contracts.twin_messages import CellAggregate, SliceDemand
+from controller.twins.twin import Attribute, Prediction, Twin, updated
+
+FRESH_PERIODS = 3
+"""A cell that was silent for longer no longer counts in its slices' totals."""
+
+
+@dataclass(frozen=True)
+class MeasuredRate:
+    """What a (cell, slice, class) meter received and its queue sent, over `period_ms`."""
+
+    cell_id: str
+    slice_id: int
+    traffic_class: TrafficClass
+    arrived_kbps: float
+    delivered_kbps: float | None
+    """None: its queue is shared with other slices."""
+
+
+def is_sla_satisfied(slice_: Slice, demand: SliceDemand) -> bool:
+    """The slice's SLA in one window, as far as users' twins can tell.
+
+    Received rate is demand less loss, both L2, so headers cancel out; the truth is
+    judged later from probes.
+    """
+    received_kbps = demand.demand_kbps * (1 - demand.loss_ratio)
+    promised_kbps = min(demand.demand_kbps, slice_.sla.guaranteed_mbps * 1000)
+    if received_kbps < 0.99 * promised_kbps:
+        return False
+    delay, loss_ratio = slice_.sla.delay, slice_.sla.loss_ratio
+    if delay is not None and demand.owd_p95_ms is not None and demand.owd_p95_ms > delay.bound_ms:
+        return False
+    return loss_ratio is None or demand.loss_ratio <= loss_ratio
+
+
+def demand_values(slice_: Slice, demand: SliceDemand) -> dict[str, float | None]:
+    return {
+        "users": demand.users,
+        "demand_kbps": demand.demand_kbps,
+        "goodput_kbps": demand.goodput_kbps,
+        "loss_ratio": demand.loss_ratio,
+        "owd_p95_ms": demand.owd_p95_ms,
+        "sla_satisfied": float(is_sla_satisfied(slice_, demand)),
+    }
+
+
+def total_demand(demands: Iterable[SliceDemand]) -> SliceDemand | None:
+    """One slice over several cells: sums, demand-weighted loss, the worst delay."""
+    present = list(demands)
+    if not present:
+        return None
+    demand_kbps = sum(d.demand_kbps for d in present)
+    lost_kbps = sum(d.demand_kbps * d.loss_ratio for d in present)
+    delays_ms = [d.owd_p95_ms for d in present if d.owd_p95_ms is not None]
+    return SliceDemand(
+        slice_id=present[0].slice_id,
+        users=sum(d.users for d in present),
+        demand_kbps=demand_kbps,
+        goodput_kbps=sum(d.goodput_kbps for d in present),
+        loss_ratio=lost_kbps / demand_kbps if demand_kbps > 0 else 0.0,
+        owd_p95_ms=max(delays_ms) if delays_ms else None,
+    )
+
+
+class LevelTwo:
+    """The current twins of all slices and cells of a run."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._slices = {s.slice_id: s for s in inventory.slices}
+        self._capacity_kbps = {c.cell_id: c.down_kbps for c in inventory.cells}
+        self._reservable_ratio = inventory.reservable_ratio
+        self._latest: dict[str, CellAggregate] = {}
+        self.slices = {str(s.s_nssai): Twin("slice", str(s.s_nssai)) for s in inventory.slices}
+        self.cells = {c.cell_id: Twin("cell", c.cell_id) for c in inventory.cells}
+
+    def is_new(self, aggregate: CellAggregate) -> bool:
+        """False when this cell's twin already has that window or a later one."""
+        last = self._latest.get(aggregate.cell_id)
+        return last is None or aggregate.window > last.window
+
+    def apply_aggregate(self, aggregate: CellAggregate, now_ns: int) -> list[Twin]:
+        """The twins that changed; none for a duplicate or late aggregate."""
+        if not self.is_new(aggregate):
+            return []
+        self._latest[aggregate.cell_id] = aggregate
+        changed: list[Twin] = []
+        source = f"aggregate:{aggregate.edge}"
+
+        def sampled(value: float | None) -> Attribute:
+            return Attribute(value, aggregate.completed_at_ns, aggregate.period_ms, source)
+
+        cell = {
+            "users_reported": sampled(aggregate.users_reported),
+            "users_expected": sampled(aggregate.users_expected),
+        }
+        for demand in aggregate.slices:
+            slice_ = self._slices.get(demand.slice_id)
+            if slice_ is None:
+                continue
+            name = str(slice_.s_nssai)
+            values = demand_values(slice_, demand)
+            cell |= {f"{key}.{name}": sampled(value) for key, value in values.items()}
+            here = {f"{key}.{aggregate.cell_id}": sampled(value) for key, value in values.items()}
+            total = total_demand(self._fresh_demands(demand.slice_id, aggregate))
+            if total is not None:
+                here |= {k: sampled(v) for k, v in demand_values(slice_, total).items()}
+            self.slices[name] = updated(self.slices[name], here, now_ns)
+            changed.append(self.slices[name])
+        self.cells[aggregate.cell_id] = updated(self.cells[aggregate.cell_id], cell, now_ns)
+        return [*changed, self.cells[aggregate.cell_id]]
+
+    def _fresh_demands(self, slice_id: int, newest: CellAggregate) -> Iterable[SliceDemand]:
+        for aggregate in self._latest.values():
+            silent_ms = (newest.completed_at_ns - aggregate.completed_at_ns) / 1e6
+            if silent_ms <= FRESH_PERIODS * newest.period_ms:
+                yield from (d for d in aggregate.slices if d.slice_id == slice_id)
+
+    def apply_reservations(
+        self, cell_id: str, reservations: Iterable[Reservation], now_ns: int
+    ) -> None:
+        """What the cell's switch confirmed; a slice's rates are summed over its classes."""
+        sums: dict[int, tuple[int, int]] = {}
+        for r in reservations:
+            low_kbps, high_kbps = sums.get(r.slice_id, (0, 0))
+            sums[r.slice_id] = (low_kbps + r.min_kbps, high_kbps + r.max_kbps)
+
+        def confirmed(value: float) -> Attribute:
+            return Attribute(value, now_ns, None, "enforcement")
+
+        capacity_kbps = self._capacity_kbps[cell_id]
+        cell = {
+            "reserved_kbps": confirmed(sum(low for low, _ in sums.values())),
+            "capacity_kbps": confirmed(capacity_kbps),
+            "reservable_kbps": confirmed(int(capacity_kbps * self._reservable_ratio)),
+        }
+        for slice_id, (low_kbps, high_kbps) in sums.items():
+            slice_ = self._slices.get(slice_id)
+            if slice_ is None:  # the filler's
+                continue
+            name = str(slice_.s_nssai)
+            rates = {"min_kbps": confirmed(low_kbps), "max_kbps": confirmed(high_kbps)}
+            cell |= {f"{key}.{name}": value for key, value in rates.items()}
+            here = {f"{key}.{cell_id}": value for key, value in rates.items()}
+            twin = updated(self.slices[name], here, now_ns)
+            minima = [a.value or 0 for k, a in twin.attributes.items() if k.startswith("min_kbps.")]
+            self.slices[name] = updated(twin, {"reserved_kbps": confirmed(sum(minima))}, now_ns)
+        self.cells[cell_id] = updated(self.cells[cell_id], cell, now_ns)
+
+    def apply_rates(self, rates: Iterable[MeasuredRate], period_ms: int, now_ns: int) -> None:
+        """What the switches counted since the last poll, summed over a slice's classes."""
+        by_pair: dict[tuple[str, int], list[MeasuredRate]] = {}
+        for rate in rates:
+            if rate.slice_id in self._slices:
+                by_pair.setdefault((rate.cell_id, rate.slice_id), []).append(rate)
+
+        def counted(value: float) -> Attribute:
+            return Attribute(value, now_ns, period_ms, "switch counters")
+
+        for (cell_id, slice_id), group in by_pair.items():
+            name = str(self._slices[slice_id].s_nssai)
+            values = {"arrived_kbps": counted(sum(r.arrived_kbps for r in group))}
+            own = [r.delivered_kbps for r in group if r.delivered_kbps is not None]
+            if own:
+                values["delivered_kbps"] = counted(sum(own))
+                ratio = sum(own) / self._capacity_kbps[cell_id]
+                values["utilisation_ratio"] = counted(ratio)
+            for twins, twin_id, suffix in (
+                (self.slices, name, cell_id),
+                (self.cells, cell_id, name),
+            ):
+                named = {f"{key}.{suffix}": value for key, value in values.items()}
+                twins[twin_id] = updated(twins[twin_id], named, now_ns)
+
+    def apply_prediction(
+        self, cell_id: str, slice_id: int, predicted_kbps: float, xapp: str, now_ns: int
+    ) -> None:
+        """An xApp's median forecast of the slice's demand in the cell, beside the measured one."""
+        prediction = Prediction(predicted_kbps, now_ns, xapp)
+        name = str(self._slices[slice_id].s_nssai)
+        for twins, twin_id, suffix in ((self.slices, name, cell_id), (self.cells, cell_id, name)):
+            twin = twins[twin_id]
+            attribute = twin.attributes.get(f"demand_kbps.{suffix}")
+            if attribute is not None:
+                changed = {f"demand_kbps.{suffix}": replace(attribute, predicted=prediction)}
+                twins[twin_id] = updated(twin, changed, now_ns)

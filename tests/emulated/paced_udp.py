@@ -1,0 +1,112 @@
+"""Measuring a path with UDP: paced sender and counting receiver in two hosts."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass
+
+from topologies.namespaces import socket_in
+
+HEADER_BYTES = 14 + 20 + 8
+_TIMESTAMPNS = 35
+_QUIET_S = 0.7
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Per packet, in order of arrival; `times_s` are the kernel's (CLOCK_REALTIME)."""
+
+    sent: int
+    times_s: list[float]
+    delays_ms: list[float]
+    payload_bytes: int
+
+    @property
+    def received(self) -> int:
+        return len(self.times_s)
+
+    @property
+    def loss_ratio(self) -> float:
+        return 1 - self.received / self.sent
+
+    def l2_mbps(self, skip_s: float = 0.5) -> float:
+        """Frame rate at the receiver, without the start (queues fill, bursts pass)."""
+        first_s = self.times_s[0] + skip_s
+        times_s = [t for t in self.times_s if t >= first_s]
+        bits = (len(times_s) - 1) * (self.payload_bytes + HEADER_BYTES) * 8
+        return bits / (times_s[-1] - times_s[0]) / 1e6
+
+
+def send_and_count(
+    source: str,
+    sink: str,
+    address: tuple[str, int],
+    mbps: float,
+    duration_s: float,
+    dscp: int = 0,
+    payload_bytes: int = 1200,
+    bind_ip: str = "",
+) -> Arrivals:
+    """Send at `mbps` (frames) from namespace `source`; count in namespace `sink`."""
+    with socket_in(sink, socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
+        receiver.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+        receiver.bind(address)
+        times_s: list[float] = []
+        delays_ms: list[float] = []
+        done = threading.Event()
+        counting = threading.Thread(target=_count, args=(receiver, done, times_s, delays_ms))
+        counting.start()
+        try:
+            sent = _send(source, address, mbps, duration_s, dscp, payload_bytes, bind_ip)
+        finally:
+            done.set()
+            counting.join()
+    return Arrivals(sent, times_s, delays_ms, payload_bytes)
+
+
+def _count(
+    receiver: socket.socket, done: threading.Event, times_s: list[float], delays_ms: list[float]
+) -> None:
+    """Until the sender is done and nothing came for a while (the longest queue is drained)."""
+    while True:
+        ready = select.select([receiver], [], [], _QUIET_S if done.is_set() else 0.1)[0]
+        if not ready:
+            if done.is_set():
+                return
+            continue
+        payload, ancillary, _, _ = receiver.recvmsg(2048, 64)
+        seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2][:16])
+        arrived_ns = seconds * 1_000_000_000 + nanoseconds
+        times_s.append(arrived_ns / 1e9)
+        delays_ms.append((arrived_ns - struct.unpack("=q", payload[:8])[0]) / 1e6)
+
+
+def _send(
+    source: str,
+    address: tuple[str, int],
+    mbps: float,
+    duration_s: float,
+    dscp: int,
+    payload_bytes: int,
+    bind_ip: str,
+) -> int:
+    interval_s = (payload_bytes + HEADER_BYTES) * 8 / (mbps * 1e6)
+    filling = bytes(payload_bytes - 8)
+    with socket_in(source, socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+        if bind_ip:
+            sender.bind((bind_ip, 0))
+        started_s = time.monotonic()
+        sent = 0
+        while (elapsed_s := time.monotonic() - started_s) < duration_s:
+            due = int(elapsed_s / interval_s) + 1
+            while sent < due:
+                sender.sendto(struct.pack("=q", time.time_ns()) + filling, address)
+                sent += 1
+            time.sleep(max(0.0, started_s + sent * interval_s - time.monotonic()))
+    return sent

@@ -1,0 +1,79 @@
+"""The switches' configuration as one ovs-vsctl transaction: bridges, ports, queue trees.
+
+Pure: a plan in, arguments out.  Ports keep the numbers of the plan, bridges
+their dpids; a port with a rate gets its QoS row here, once, with the fixed
+queues, and afterwards only Queue rows of it change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.contracts.inventory import Port, Switch
+from controller.contracts.queue_tree import fixed_queues, queue_row
+from topologies.plan import Plan
+
+CONTROLLER_RATE_PPS = 200
+"""PACKET_INs a second at most: a flood must not drown the controller."""
+
+
+def transaction(
+    plan: Plan, openflow_tcp_port: int, reservable_ratio: float, slicing: bool
+) -> list[str]:
+    """Arguments of one ovs-vsctl call that makes every switch of the plan."""
+    arguments: list[str] = []
+    for switch in plan.switches:
+        for command in _bridge(switch, openflow_tcp_port):
+            arguments += ["--", *command]
+    for port in plan.ports:
+        arguments += ["--", *_port(port)]
+    for port in plan.ports:
+        if port.rate_kbps is not None:
+            arguments += _qos(port, port.rate_kbps, reservable_ratio, slicing)
+    return arguments[1:]
+
+
+def _bridge(switch: Switch, openflow_tcp_port: int) -> Iterator[list[str]]:
+    name = switch.name
+    yield ["add-br", name]
+    yield [
+        "set", "Bridge", name,
+        "datapath_type=netdev",
+        "protocols=OpenFlow13",
+        "fail_mode=secure",
+        f"other_config:datapath-id={switch.dpid:016x}",
+        f"other_config:hwaddr=02:01:00:00:{switch.dpid >> 8:02x}:{switch.dpid & 0xFF:02x}",
+        "other_config:disable-in-band=true",
+    ]  # fmt: skip
+    yield ["set-controller", name, f"tcp:127.0.0.1:{openflow_tcp_port}"]
+    # Back off 1 s at most (8 by default), notice a dead controller within 2 s.
+    yield [
+        "set", "Controller", name,
+        "max_backoff=1000",
+        "inactivity_probe=1000",
+        "connection_mode=out-of-band",
+        f"controller_rate_limit={CONTROLLER_RATE_PPS}",
+        f"controller_burst_limit={CONTROLLER_RATE_PPS}",
+    ]  # fmt: skip
+
+
+def _port(port: Port) -> list[str]:
+    return [
+        "add-port", port.switch, port.interface,
+        "--", "set", "Interface", port.interface, f"ofport_request={port.port_no}",
+    ]  # fmt: skip
+
+
+def _qos(port: Port, rate_kbps: int, reservable_ratio: float, slicing: bool) -> list[str]:
+    queues = fixed_queues(rate_kbps, reservable_ratio, slicing)
+    reference = f"@qos_{port.interface}"
+    arguments = [
+        "--", "set", "Port", port.interface, f"qos={reference}",
+        "--", f"--id={reference}", "create", "QoS", "type=linux-htb",
+        f"other_config:max-rate={rate_kbps * 1000}",
+        *(f"queues:{queue_id}={reference}_{queue_id}" for queue_id in queues),
+    ]  # fmt: skip
+    for queue_id, rates in queues.items():
+        columns = [f"other_config:{key}={value}" for key, value in queue_row(rates).items()]
+        arguments += ["--", f"--id={reference}_{queue_id}", "create", "Queue", *columns]
+    return arguments

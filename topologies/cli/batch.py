@@ -1,0 +1,178 @@
+"""Batch commands: run (up, measure, down) and demo."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from controller.contracts import rpc
+from controller.contracts.run_folder import RunFolder
+from topologies.cli import terminal
+from topologies.cli.errors import CommandRefused
+from topologies.cli.running import (
+    ChosenPolicy,
+    Overrides,
+    Policy,
+    ScenarioName,
+    Seed,
+    XappFolders,
+    require_root,
+    start,
+)
+from topologies.cli.summary import print_summary, read_summary
+
+FINISH_TIMEOUT_S = 180.0
+DEMO_SCENARIO = "crossroads"
+DEMO_DURATION_S = 90.0
+
+Duration = Annotated[
+    float | None, typer.Option(metavar="S", min=1, help="Measured seconds, after the warm-up.")
+]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch run as it was asked for."""
+
+    scenario: str
+    duration_s: float | None = None
+    seed: int | None = None
+    policy: Policy = Policy.XAPPS
+    xapps: tuple[Path, ...] = ()
+    overrides: tuple[str, ...] = ()
+    out: Path | None = None
+
+
+def run(
+    scenario: ScenarioName,
+    duration: Duration = None,
+    seed: Seed = None,
+    policy: ChosenPolicy = Policy.XAPPS,
+    xapp: XappFolders = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where results go (a folder in results/).")
+    ] = None,
+) -> None:
+    """Bring a testbed up, measure it, write results, print the table, take it down.
+
+    \b
+    Examples:
+      ./testbed.sh run minimal
+      ./testbed.sh run crossroads --duration 60 --seed 3 --policy static --out results/static-3
+      ./testbed.sh run crossroads --xapp my-xapp --set access_points.sbs1.down_mbps=15
+    """
+    batch = Batch(
+        scenario, duration, seed, policy, tuple(xapp or ()), tuple(overrides or ()), out
+    )
+    folder = run_batch(batch)
+    print_summary(read_summary(folder))
+    print(f"report: {folder / 'report.html'}   tables and summary.json: {folder}")
+
+
+def demo() -> None:
+    """Everything a newcomer needs in one go: run crossroads, print the table, name the report.
+
+    \b
+    Example:
+      ./testbed.sh demo
+    """
+    from topologies import doctor
+
+    require_root()
+    for line in doctor.examine().lines():
+        terminal.stdout.print(line, markup=False)
+    out = Path("results") / "demo"
+    folder = run_batch(Batch(DEMO_SCENARIO, duration_s=DEMO_DURATION_S, out=out))
+    print_summary(read_summary(folder))
+    print(f"report: {folder / 'report.html'} (open it in any browser; it needs no network)")
+    print("next:")
+    print(f"  ./testbed.sh run {DEMO_SCENARIO} --policy static   # the best fixed split, to compare")
+    print(f"  ./testbed.sh up {DEMO_SCENARIO}                    # stay up: ue list, twin list, ...")
+    print("  ./testbed.sh xapp new my-xapp                 # write and deploy your own xApp")
+
+
+def run_batch(batch: Batch) -> Path:
+    """Up, measured window, results, down: always down. Returns the folder of the results."""
+    from topologies.scenario.loader import load
+
+    require_root()
+    load(batch.scenario, batch.overrides)  # a bad scenario is refused before a folder is made
+    out = (batch.out or _default_folder(batch)).resolve()
+    with _results_folder(out):
+        testbed = start(
+            batch.scenario,
+            batch.seed,
+            batch.policy,
+            list(batch.xapps),
+            list(batch.overrides),
+            batch.duration_s,
+        )
+        with _taken_down(testbed):
+            _measure(testbed, out)
+    return out
+
+
+def _default_folder(batch: Batch) -> Path:
+    from topologies.scenario.loader import load
+
+    scenario = load(batch.scenario, batch.overrides)
+    seed = scenario.seed if batch.seed is None else batch.seed
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path("results") / f"{scenario.name}-{batch.policy.value}-s{seed}-{stamp}"
+
+
+@contextmanager
+def _results_folder(folder: Path) -> Iterator[None]:
+    """Made before the run, so that a bad --out costs nothing; not left empty by a failure."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandRefused(f"cannot write results to {folder}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@contextmanager
+def _taken_down(testbed: RunFolder) -> Iterator[None]:
+    from topologies import lifecycle
+
+    try:
+        yield
+    finally:
+        terminal.step("taking the testbed down")
+        with lifecycle.uninterrupted():
+            lifecycle.stop(testbed)
+
+
+def _measure(testbed: RunFolder, out: Path) -> None:
+    """Warm-up, then the scenario's duration, then the emulation writes the results."""
+    from topologies import cleanup
+    from topologies.lifecycle import started_scenario
+
+    scenario = started_scenario(testbed)
+
+    def broken() -> bool:
+        return not cleanup.is_alive(testbed)
+
+    def wait(text: str, seconds: float) -> None:
+        terminal.wait_with_progress(text, seconds, broken)
+        if broken():
+            raise CommandRefused(f"the emulation process ended while {text}")
+
+    status: dict[str, Any] = rpc.call(testbed.emulation_socket, "status")
+    wait("warming up", max(0.0, scenario.warmup_s - status["t_s"]))
+    begun: dict[str, Any] = rpc.call(testbed.emulation_socket, "begin")
+    lead_s = max(0.0, (begun["start_ns"] - time.time_ns()) / 1e9)
+    wait("measuring", lead_s + scenario.duration_s)
+    terminal.step("writing results")
+    rpc.call(testbed.emulation_socket, "finish", FINISH_TIMEOUT_S, out=str(out))

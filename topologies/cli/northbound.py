@@ -1,0 +1,95 @@
+"""The RIC's REST API as the operator's commands use it: one GET, POST or DELETE, with the token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+
+from controller.contracts.inventory import Inventory
+from controller.contracts.run_folder import RunFolder, current_run
+from topologies.cli.errors import CommandRefused
+
+TIMEOUT_S = 15.0
+
+
+def running() -> RunFolder:
+    """The testbed that is up; refused when there is none."""
+    run = current_run()
+    if run is None or not run.inventory.exists():
+        raise CommandRefused("no testbed is up; start one with ./testbed.sh up minimal")
+    return run
+
+
+class NotFound(CommandRefused):
+    """The API knows nothing under that path."""
+
+
+class Northbound:
+    """A session with the RIC of a run. Any answer other than 2xx is `CommandRefused`."""
+
+    def __init__(self, run: RunFolder) -> None:
+        port = Inventory.load(run.inventory).northbound_tcp_port
+        self.url = f"http://127.0.0.1:{port}"
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy of the user's must not see loopback calls
+        self._session.headers["Authorization"] = f"Bearer {run.token.read_text().strip()}"
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        return self._exchange("GET", path, params=parameters).json()
+
+    def post(self, path: str, body: Any) -> Any:
+        return self._exchange("POST", path, json=body).json()
+
+    def delete(self, path: str) -> None:
+        self._exchange("DELETE", path)
+
+    def lines(self, path: str, **parameters: Any) -> Iterator[str]:
+        """A text resource, line by line."""
+        answer = self._exchange("GET", path, params=parameters)
+        yield from answer.text.splitlines()
+
+    def _exchange(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        url = f"{self.url}/api/v1/{path}"
+        try:
+            answer = self._session.request(method, url, timeout=TIMEOUT_S, **arguments)
+        except requests.RequestException as error:
+            reason = type(error).__name__
+            raise CommandRefused(
+                f"the RIC does not answer at {url} ({reason}); see ./testbed.sh status"
+            ) from error
+        if not answer.ok:
+            kind = NotFound if answer.status_code == 404 else CommandRefused
+            raise kind(f"{reason_of(answer)} ({method} /api/v1/{path}: {answer.status_code})")
+        return answer
+
+
+def reason_of(answer: requests.Response) -> str:
+    """The API's own words about a refusal, on one line."""
+    try:
+        body = answer.json()
+    except requests.JSONDecodeError:
+        return answer.text.strip().splitlines()[0] if answer.text.strip() else answer.reason
+    detail = body.get("detail", body) if isinstance(body, dict) else body
+    if isinstance(detail, list):  # FastAPI's list of validation errors
+        return "; ".join(
+            f"{'.'.join(str(p) for p in item.get('loc', []))}: {item.get('msg', item)}"
+            if isinstance(item, dict)
+            else str(item)
+            for item in detail
+        )
+    if isinstance(detail, dict):
+        return str(detail.get("reason") or detail.get("message") or detail)
+    return str(detail)
+
+
+@contextmanager
+def northbound() -> Iterator[Northbound]:
+    """`with northbound() as api:` on the testbed that is up."""
+    api = Northbound(running())
+    try:
+        yield api
+    finally:
+        api._session.close()

@@ -1,0 +1,261 @@
+"""Commands about the testbed as a whole: setup, doctor, up, status, env, down, clean."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from controller.contracts import rpc
+from controller.contracts.inventory import Inventory
+from controller.contracts.run_folder import RunFolder, current_run
+from topologies.cli import terminal
+from topologies.cli.errors import CommandRefused
+from topologies.cli.northbound import running
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ScenarioName = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="Name of a shipped scenario, or a YAML file.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of demand and mobility.", min=0)]
+XappFolders = Annotated[
+    list[Path] | None,
+    typer.Option("--xapp", metavar="DIR", help="Also deploy the xApp in this folder. Repeatable."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a value of the scenario, e.g. access_points.sbs1.down_mbps=10. Repeatable.",
+    ),
+]
+
+
+class Policy(StrEnum):
+    """Who decides about reservations."""
+
+    XAPPS = "xapps"
+    MODEL = "model"
+    STATIC = "static"
+    NONE = "none"
+    PLACEBO = "placebo"
+
+
+ChosenPolicy = Annotated[Policy, typer.Option(help="Who decides about reservations.")]
+
+
+def setup(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what `test` and `train` need.")
+    ] = False,
+) -> None:
+    """Install what is missing: Debian packages, and Python packages in .venv.
+
+    testbed.sh has done that by the time this runs; it does nothing twice.
+
+    \b
+    Examples:
+      ./testbed.sh setup
+      ./testbed.sh setup --all      # then everything works without network
+    """
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    what = "running, testing and training" if everything else "running"
+    print(f"set up for {what}: Python {version} in {sys.prefix}; next: ./testbed.sh demo")
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can do and what was chosen (datapath, delay).
+
+    \b
+    Examples:
+      ./testbed.sh doctor
+      ./testbed.sh doctor --json
+    """
+    from topologies import doctor as doctor_room
+
+    report = doctor_room.examine()
+    if as_json:
+        terminal.print_json(report.as_json())
+    else:
+        for line in report.lines():
+            terminal.stdout.print(line, markup=False)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def require_root() -> None:
+    if os.geteuid() != 0:
+        raise CommandRefused(
+            "needs root for network namespaces and Open vSwitch; run: sudo ./testbed.sh ..."
+        )
+
+
+def start(
+    scenario: str,
+    seed: int | None,
+    policy: Policy,
+    xapps: list[Path] | None,
+    overrides: list[str] | None,
+    duration_s: float | None = None,
+) -> RunFolder:
+    """Check everything that can be checked first, then bring the testbed up."""
+    from topologies import lifecycle
+    from topologies.scenario.loader import load
+
+    require_root()
+    options = [*(overrides or [])]
+    if seed is not None:
+        options.append(f"seed={seed}")
+    if duration_s is not None:
+        options.append(f"duration_s={duration_s}")
+    for folder in xapps or []:
+        if not (folder / "config-file.json").is_file():
+            raise CommandRefused(
+                f"{folder}: not an xApp's folder: it has no config-file.json; "
+                "make one with ./testbed.sh xapp new NAME"
+            )
+    request = lifecycle.Start(load(scenario, options), policy.value, tuple(xapps or ()))
+    return lifecycle.up(request, terminal.step)
+
+
+def up(
+    scenario: ScenarioName,
+    seed: Seed = None,
+    policy: ChosenPolicy = Policy.XAPPS,
+    xapp: XappFolders = None,
+    overrides: Overrides = None,
+) -> None:
+    """Start a testbed in the background and return when it is ready.
+
+    \b
+    Examples:
+      ./testbed.sh up minimal
+      ./testbed.sh up crossroads --seed 7 --policy static
+      ./testbed.sh up minimal --set access_points.ap1.down_mbps=10 --xapp my-xapp
+    """
+    started_s = time.monotonic()
+    run = start(scenario, seed, policy, xapp, overrides)
+    port = Inventory.load(run.inventory).northbound_tcp_port
+    print(
+        f"run {run.run_id} is up after {time.monotonic() - started_s:.1f} s: "
+        f"API http://127.0.0.1:{port}, token in {run.token}"
+    )
+
+
+def status(as_json: Json = False) -> None:
+    """Show the running testbed and its processes.
+
+    Ends with status 1 when none is up.
+
+    \b
+    Examples:
+      ./testbed.sh status
+      ./testbed.sh status --json
+    """
+    run = current_run()
+    found = None if run is None else _status_of(run)
+    if as_json:
+        terminal.print_json(found or {"run_id": None, "ready": False, "processes": []})
+    elif found:
+        _print_status(found)
+    if found is None:
+        if not as_json:
+            terminal.error_line("no testbed is up; start one with ./testbed.sh up minimal")
+        raise typer.Exit(1)
+
+
+def _status_of(run: RunFolder) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = rpc.call(run.emulation_socket, "status", 5.0)
+    except rpc.RpcError:
+        from topologies import cleanup
+
+        if not cleanup.is_alive(run):
+            raise CommandRefused(
+                f"run {run.run_id} is broken: its emulation process is gone; "
+                "remove what is left with ./testbed.sh clean"
+            ) from None
+        answer = {"run_id": run.run_id, "ready": False, "processes": []}
+    return {**answer, "run_folder": str(run.path)}
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    t_s = found.get("t_s")
+    age = "coming up" if t_s is None else f"traffic for {t_s:.0f} s"
+    print(
+        f"run {found['run_id']}: {found.get('scenario', '?')}, policy {found.get('policy', '?')}, "
+        f"seed {found.get('seed', '?')}, {age}, folder {found['run_folder']}"
+    )
+    terminal.print_table(("name", "pid", "alive", "restarts"), found["processes"])
+
+
+def env() -> None:
+    """Print shell settings for using ovs-ofctl and friends on the running testbed.
+
+    \b
+    Examples:
+      eval "$(./testbed.sh env)"
+      ovs-vsctl show; ovs-ofctl -O OpenFlow13 dump-flows core
+      holon_ns ip link                 # in the namespace of the switches
+      curl -s -H "Authorization: Bearer $HOLON_TOKEN" $HOLON_URL/api/v1/ues
+    """
+    run = running()
+    port = Inventory.load(run.inventory).northbound_tcp_port
+    exports = {
+        "OVS_RUNDIR": str(run.ovs),
+        "OVS_DBDIR": str(run.ovs),
+        "HOLON_RUN": str(run.path),
+        "HOLON_NAMESPACE": run.namespace,
+        "HOLON_URL": f"http://127.0.0.1:{port}",
+        "HOLON_TOKEN": run.token.read_text().strip(),
+    }
+    for name, value in exports.items():
+        print(f"export {name}={shlex.quote(value)}")
+    print(f'holon_ns() {{ ip netns exec {run.namespace} "$@"; }}')
+    print("# ovs-vsctl show; ovs-ofctl -O OpenFlow13 dump-flows BRIDGE; holon_ns COMMAND")
+
+
+def down() -> None:
+    """End the running testbed and remove exactly what it created.
+
+    \b
+    Example:
+      ./testbed.sh down
+    """
+    from topologies import lifecycle
+
+    require_root()
+    run = current_run()
+    if run is None:
+        print("no testbed is up")
+        return
+    started_s = time.monotonic()
+    with lifecycle.uninterrupted():
+        lifecycle.stop(run)
+    print(f"run {run.run_id} is down after {time.monotonic() - started_s:.1f} s")
+
+
+def clean() -> None:
+    """Remove what every run left behind, also after `kill -9`; ends a running testbed too.
+
+    \b
+    Example:
+      ./testbed.sh clean
+    """
+    from topologies import cleanup, lifecycle
+
+    require_root()
+    run = current_run()
+    with lifecycle.uninterrupted():
+        if run is not None:
+            lifecycle.stop(run)
+        removed = cleanup.clean_all()
+    names = [*([run.run_id] if run else []), *(found.run_id for found in removed)]
+    print(f"removed {', '.join(f'run {name}' for name in names)}" if names else "nothing to remove")

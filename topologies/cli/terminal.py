@@ -1,0 +1,102 @@
+"""Printing: answers to stdout (tables or JSON), progress and errors to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+stdout = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+PLAIN_PROGRESS_PERIOD_S = 5.0
+
+
+def step(text: str) -> None:
+    """One line of progress."""
+    stderr.print(f"  {text}", style="dim", markup=False)
+
+
+def error_line(message: str) -> None:
+    stderr.print(f"testbed.sh: {message}", style="bold red", markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Indented JSON on stdout; NaN is refused, a reader could not parse it."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """One line a row; cells are the rows' values of these columns."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(row.get(column)) for column in columns))
+    stdout.print(table)
+
+
+def cell(value: Any) -> str:
+    """A value as a person reads it: S-NSSAI as 1-000001, lists joined, absent as a dash."""
+    if value is None or value == [] or value == {}:
+        return "-"
+    if isinstance(value, Mapping):
+        if set(value) == {"sst", "sd"}:
+            return f"{value['sst']}-{value['sd']}"
+        return " ".join(f"{key}={cell(inner)}" for key, inner in value.items() if inner is not None)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(cell(inner) for inner in value)
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)
+
+
+def wait_with_progress(
+    text: str,
+    duration_s: float | None,
+    finished: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Wait `duration_s` (None: for ever) or until `finished`, showing how far it is.
+
+    A bar on a terminal, else a line now and then.
+    """
+    started_s = clock()
+    with _bar(text, duration_s) as show:
+        while not finished():
+            elapsed_s = clock() - started_s
+            if duration_s is not None and elapsed_s >= duration_s:
+                return
+            show(elapsed_s)
+            left_s = math.inf if duration_s is None else duration_s - elapsed_s
+            time.sleep(min(0.1, left_s))
+
+
+@contextmanager
+def _bar(text: str, duration_s: float | None) -> Iterator[Callable[[float], None]]:
+    """A function that shows the seconds gone by."""
+    if duration_s is None:
+        yield lambda elapsed_s: None
+    elif stderr.is_terminal:
+        columns = (TextColumn("  " + text), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=stderr, transient=True) as progress:
+            task = progress.add_task(text, total=duration_s)
+            yield lambda elapsed_s: progress.update(task, completed=elapsed_s)
+    else:
+        shown = 0
+
+        def show(elapsed_s: float) -> None:
+            nonlocal shown
+            if elapsed_s >= (shown + 1) * PLAIN_PROGRESS_PERIOD_S:
+                shown = int(elapsed_s // PLAIN_PROGRESS_PERIOD_S)
+                step(f"{text}: {elapsed_s:.0f} of {duration_s:.0f} s")
+
+        yield show

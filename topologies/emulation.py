@@ -1,0 +1,233 @@
+"""The emulation process: owns the Mininet network and supervises the run's processes.
+
+Started by `testbed.sh up` with a run folder, moves itself into the run's
+network namespace, builds the network, starts controllers, agents and traffic
+in order, then serves `emulation.sock`.  It decides nothing about slices: it
+only keeps the physical space (positions, radio, traffic) going and measures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from controller.contracts import rpc
+from controller.contracts.inventory import Inventory
+from controller.contracts.run_folder import RunFolder
+from topologies.errors import EmulationError
+from topologies.manifest import Manifest
+from topologies.measurement import Measurement
+from topologies.network import build, enter_run_namespace
+from topologies.ovs import PrivateOvs
+from topologies.radio_state import RadioState
+from topologies.radio_updates import RadioUpdates
+from topologies.scenario.schema import Scenario
+from topologies.supervisor import Supervisor
+from topologies.traffic.engine import TrafficEngine
+
+RADIO_PERIOD_S = 0.1
+SUPERVISE_PERIOD_S = 0.5
+READY_TIMEOUT_S = 30.0
+
+
+class Progress:
+    """Steps of bring-up as JSON lines, followed by `testbed.sh up`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def step(self, step: str, error: str | None = None) -> None:
+        line = {"step": step, "error": error, "at_ns": time.time_ns()}
+        with self._path.open("ab") as file:
+            file.write(orjson.dumps(line) + b"\n")
+
+
+class Emulation:
+    """One running testbed, from bring-up to shutdown."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        started = orjson.loads(run.scenario.read_bytes())
+        self.scenario = Scenario.model_validate(started["scenario"])
+        self.policy: str = started["policy"]
+        self.extra_xapps: list[str] = started.get("xapps", [])
+        self.progress = Progress(run.path / "progress.jsonl")
+        self.manifest = Manifest(run.manifest)
+        self.ready = False
+        self.stopped = asyncio.Event()
+
+    # -- bring-up ---------------------------------------------------------
+
+    def build_network(self) -> None:
+        """Namespace, private Open vSwitch, Mininet network, inventory."""
+        self.progress.step("switch")
+        self.ovs = PrivateOvs(self.run, self.manifest)
+        enter_run_namespace(self.run)
+        self.ovs.start()
+        self.progress.step("network")
+        self.network = build(self.scenario, self.run, self.manifest, self.policy)
+        self.inventory: Inventory = self.network.inventory
+        self.run.inventory.write_text(self.inventory.model_dump_json())
+        self.ovs.enlarge_send_buffers()
+
+    def start_processes(self, machine_namespace: str) -> None:
+        self.progress.step("controllers")
+        self.supervisor = Supervisor(
+            self.run.run_id, self.run.logs, self.manifest.record_process
+        )
+        folder = str(self.run.path)
+        self.radio = RadioState.create(self.run.radio_state, self.inventory)
+        self.radio_updates = RadioUpdates(self.scenario, self.inventory, self.radio)
+        self.radio_updates.update(0.0)
+        self.supervisor.start("ryu", ["controller.ryu_launcher", folder], restart=True)
+        for edge in sorted({c.edge for c in self.inventory.cells}):
+            path = self.inventory.host(edge).netns_path
+            self.supervisor.start(f"local-{edge}", ["controller.local", folder, edge], path, True)
+        self.supervisor.start("ric", ["controller.ric", folder], machine_namespace, True)
+        self.traffic = TrafficEngine(
+            self.run, self.scenario, self.inventory, self.supervisor.start
+        )
+        self.traffic.prepare()
+        self.supervisor.start("user-agents", ["topologies.user_agents", folder], None, True)
+
+    async def await_ric(self) -> None:
+        """Until slices are installed; any dead child ends the wait with its last line."""
+        self.progress.step("slices")
+        deadline_s = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            for name in ("ryu", "ric"):
+                self.supervisor.require_alive(name)
+            if await self._ric_is_ready():
+                return
+            await asyncio.sleep(0.05)
+        raise EmulationError(
+            f"slices not installed within {READY_TIMEOUT_S:.0f} s; "
+            f"ric: {self.supervisor.last_line('ric')}; ryu: {self.supervisor.last_line('ryu')}"
+        )
+
+    async def _ric_is_ready(self) -> bool:
+        try:
+            status = await asyncio.to_thread(rpc.call, self.run.ric_socket, "status", 2.0)
+        except rpc.RpcError:
+            return False
+        return bool(status["ready"])
+
+    async def start_traffic(self) -> None:
+        self.progress.step("traffic")
+        self.t0_ns = await asyncio.to_thread(self.traffic.start)
+        self.measurement = Measurement(
+            self.run, self.scenario, self.inventory, self.traffic, self.ovs.vswitchd_pid
+        )
+
+    # -- life -------------------------------------------------------------
+
+    @property
+    def t_s(self) -> float:
+        return (time.time_ns() - self.t0_ns) / 1e9
+
+    async def move_users(self) -> None:
+        while not self.stopped.is_set():
+            self.radio_updates.update(max(0.0, self.t_s))
+            await asyncio.sleep(RADIO_PERIOD_S)
+
+    async def supervise(self) -> None:
+        while not self.stopped.is_set():
+            for name in self.supervisor.restart_dead(time.monotonic()):
+                print(f"restarted {name}", flush=True)
+            await asyncio.sleep(SUPERVISE_PERIOD_S)
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run.run_id,
+            "scenario": self.scenario.name,
+            "policy": self.policy,
+            "seed": self.scenario.seed,
+            "ready": self.ready,
+            "t_s": self.t_s if self.ready else None,
+            "processes": [
+                *self.supervisor.status(),
+                *self.ovs.status(),
+            ],
+        }
+
+    def attached(self, ue_id: str, cell_id: str) -> None:
+        self.radio_updates.attach(ue_id, cell_id)
+
+    async def measure(self, duration_s: float, slice: str | None = None) -> dict[str, Any]:
+        """Per-slice figures of the next `duration_s` seconds of live traffic."""
+        return await self.measurement.live(duration_s, slice)
+
+    async def begin(self) -> dict[str, Any]:
+        """Start the measured window of a batch run at the next whole window."""
+        return self.measurement.begin()
+
+    async def finish(self, out: str) -> dict[str, Any]:
+        """Stop traffic, drain, and write the measured window's results to `out`."""
+        return await asyncio.to_thread(self.measurement.finish, Path(out))
+
+    async def serve(self) -> None:
+        handlers = {
+            "status": self.status,
+            "attached": self.attached,
+            "measure": self.measure,
+            "begin": self.begin,
+            "finish": self.finish,
+            "shutdown": self.stopped.set,
+        }
+        server = await rpc.serve(self.run.emulation_socket, handlers)
+        self.ready = True
+        self.progress.step("ready")
+        tasks = [asyncio.create_task(c) for c in (self.move_users(), self.supervise())]
+        await self.stopped.wait()
+        server.close()
+        for task in tasks:
+            task.cancel()
+
+    # -- end --------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        if hasattr(self, "traffic"):
+            self.traffic.end()
+        if hasattr(self, "supervisor"):
+            self.supervisor.stop(list(self.supervisor.children))
+        if hasattr(self, "network"):
+            self.network.stop()
+        if hasattr(self, "ovs"):
+            self.ovs.stop()
+
+    async def bring_up_and_serve(self, machine_namespace: str) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopped.set)
+        self.start_processes(machine_namespace)
+        await self.await_ric()
+        await self.start_traffic()
+        await self.serve()
+
+
+def main(run_folder: str) -> int:
+    emulation = Emulation(RunFolder(Path(run_folder)))
+    # The namespace we leave: the RIC lives there. Our pid keeps naming the new
+    # one, so hold the old one open and pass it by descriptor path.
+    machine = open("/proc/self/ns/net")  # noqa: SIM115  held for the process's life
+    machine_namespace = f"/proc/{os.getpid()}/fd/{machine.fileno()}"
+    try:
+        emulation.build_network()
+        asyncio.run(emulation.bring_up_and_serve(machine_namespace))
+    except Exception as error:  # process boundary: `up` prints the reason
+        emulation.progress.step("failed", f"{error}")
+        raise
+    finally:
+        emulation.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

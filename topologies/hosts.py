@@ -1,0 +1,82 @@
+"""How a host's namespace is configured: the commands, as text, for its own shell.
+
+Addresses are /32; everything leaves through the one gateway, whose ARP only the
+switches answer.  Source routing: what goes to a slice leaves with the host's
+address in that slice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controller.contracts.addressing import GATEWAY_IP, slice_prefix
+from topologies.plan import PlannedHost
+
+_SYSCTLS = {
+    "ipv6/conf/all/disable_ipv6": 1,
+    "ipv6/conf/default/disable_ipv6": 1,
+    "ipv4/conf/all/rp_filter": 0,
+    "ipv4/conf/default/rp_filter": 0,
+    "ipv4/ip_forward": 0,
+    # An address is answered for only where it lives: the collector's is on every edge.
+    "ipv4/conf/all/arp_ignore": 1,
+    "ipv4/conf/default/arp_ignore": 1,
+}
+_BURST_MS = 10
+_LARGEST_FRAME_BYTES = 1514
+
+
+def namespace_sysctls() -> str:
+    """Shell line for a fresh namespace, before it has an interface. Silent when all is well."""
+    writes = [
+        f"[ ! -e /proc/sys/net/{name} ] || echo {value} > /proc/sys/net/{name}"
+        for name, value in _SYSCTLS.items()
+    ]
+    return "; ".join(writes)
+
+
+def ip_batch(host: PlannedHost) -> str:
+    """Lines for `ip -batch`: addresses and routes. The interface exists with its MAC."""
+    device = f"dev {host.interface}"
+    via = f"via {GATEWAY_IP} {device} onlink"
+    lines = ["link set lo up", f"link set {device} up"]
+    lines += [f"addr add {a.ip}/32 {device}" for a in host.local_ips]
+    lines.append(f"route add default {via} src {host.local_ips[0].ip}")
+    source_of_slice: dict[int, str] = {}
+    for address in host.local_ips:
+        source_of_slice.setdefault(address.slice_id, address.ip)
+    lines += [
+        f"route add {slice_prefix(slice_id)} {via} src {ip}"
+        for slice_id, ip in source_of_slice.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def shaping(host: PlannedHost) -> str | None:
+    """The `tc` command that limits what the host sends into a link with a rate."""
+    if host.link.rate_mbps is None:
+        return None
+    rate_kbps = round(host.link.rate_mbps * 1000)
+    burst_bytes = max(rate_kbps * _BURST_MS // 8, 2 * _LARGEST_FRAME_BYTES)
+    limit_bytes = burst_bytes + host.link.queue_packets * _LARGEST_FRAME_BYTES
+    return (
+        f"tc qdisc replace dev {host.interface} root tbf rate {rate_kbps}kbit "
+        f"burst {burst_bytes} limit {limit_bytes}"
+    )
+
+
+def configuration(host: PlannedHost, batch_file: Path, is_tap: bool) -> str:
+    """The one shell line that configures a host whose interface exists.
+
+    Offloads off: in userspace mode nobody fills in a checksum that the host
+    left to its network card (ping works, TCP hangs), and frames must have on
+    the wire the size that counters see.
+    """
+    commands = [f"ip -batch {batch_file}"]
+    # A tap has fewer knobs, and none of them set: it never leaves a checksum open.
+    if not is_tap:
+        commands.append(f"ethtool -K {host.interface} tx off tso off gso off gro off > /dev/null")
+    tbf = shaping(host)
+    if tbf is not None:
+        commands.append(tbf)
+    return " && ".join(commands)

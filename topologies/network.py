@@ -1,0 +1,292 @@
+"""Builds the emulated network of a scenario with Mininet inside the run's namespace.
+
+Mininet makes the hosts (namespaces with a shell) and the links; bridges, queue
+trees, filters and wires are put on top.  No Mininet class that touches sysctls,
+system services or other people's interfaces is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import subprocess
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controller.contracts.inventory import Inventory
+from controller.contracts.run_folder import RunFolder
+from topologies import hosts, namespaces, queue_filter
+from topologies.bridges import transaction
+from topologies.describe import OPENFLOW_TCP_PORT, POLICIES, describe
+from topologies.errors import EmulationError, NamespaceError, SwitchError, WireError
+from topologies.manifest import Manifest
+from topologies.ovs import environment
+from topologies.plan import Plan, PlannedHost, PlannedLink, plan_network
+from topologies.scenario.schema import Scenario
+from topologies.wires import Wire, WireEnd
+
+with warnings.catch_warnings():
+    # Mininet 2.3 compares versions with distutils, deprecated in Python 3.11.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from mininet.link import Link
+    from mininet.node import Host, Node, Switch
+
+_WIRE_TIMEOUT_S = 5.0
+_FILTER_FILE = "queue-filter.bpf"
+
+
+def enter_run_namespace(run: RunFolder) -> None:
+    """Move this thread into the run's namespace, making it first when it is new.
+
+    Puts the run's Open vSwitch into the environment, so that children find it.
+    Raises `NamespaceError` when a namespace of that name is somebody else's.
+    """
+    manifest = Manifest(run.manifest)
+    ours = run.namespace in manifest.names("namespace")
+    if not namespaces.exists(run.namespace):
+        manifest.record_namespace(run.namespace)
+        namespaces.create(run.namespace)
+    elif not ours:
+        raise NamespaceError(
+            f"network namespace {run.namespace} exists and is not of this run ({run.path})"
+        )
+    namespaces.enter(namespaces.named_path(run.namespace))
+    os.environ.update(environment(run))
+
+
+class Bridge(Switch):
+    """A bridge of the private Open vSwitch; needs no shell of its own.
+
+    Its interfaces live in this process's namespace, configured by `bridges.py`.
+    """
+
+    def startShell(self, mnopts: str | None = None) -> None:  # noqa: N802  Mininet's name
+        self.pid = os.getpid()
+
+    def cmd(self, *words: Any, **_: Any) -> str:
+        command = " ".join(str(w) for w in words)
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    def terminate(self) -> None:
+        """Nothing runs in it."""
+
+
+class TapPair(Link):
+    """Two taps instead of a veth pair: the ends of a wire, joined later."""
+
+    @classmethod
+    def makeIntfPair(  # noqa: N802  Mininet's name
+        cls, intfname1: str, intfname2: str, addr1: str | None = None,
+        addr2: str | None = None, node1: Any = None, node2: Any = None,
+        deleteIntfs: bool = True,  # noqa: N803
+    ) -> None:  # fmt: skip
+        for name, address, node in ((intfname1, addr1, node1), (intfname2, addr2, node2)):
+            words = f"ip tuntap add dev {name} mode tap"
+            if address is not None:
+                words += f" && ip link set dev {name} address {address}"
+            _require_silence(node.cmd(words), f"tap {name}")
+
+
+@dataclass
+class EmulatedNetwork:
+    """The network that stands. `inventory` is what the controller may know of it."""
+
+    inventory: Inventory
+    plan: Plan
+    wires: dict[str, Wire]
+    """By the interface at the switch's end, e.g. `core_4`."""
+    _run: RunFolder
+    _nodes: dict[str, Node]
+
+    def install_filters(self) -> None:
+        """Queue filters on all ports with a rate; none without slicing."""
+        _install_filters(self.plan, self._run, self.inventory.slicing)
+
+    def stop(self) -> None:
+        """End wires and hosts; their interfaces go with their namespaces."""
+        for wire in self.wires.values():
+            wire.stop()
+        _end_nodes(self._nodes)
+
+
+def build(
+    scenario: Scenario, run: RunFolder, manifest: Manifest, policy: str
+) -> EmulatedNetwork:
+    """Build all of the scenario in the current namespace, where the private OVS runs.
+
+    Raises `EmulationError`; what was built until then is in the manifest and is
+    cleanup's to remove, except the hosts' shells, which end here.
+    """
+    chosen = next((p for p in POLICIES if p == policy), None)
+    if chosen is None:
+        raise EmulationError(f"unknown policy {policy!r}; known: {', '.join(POLICIES)}")
+    plan = plan_network(scenario)
+    nodes: dict[str, Node] = {}
+    wires: dict[str, Wire] = {}
+    try:
+        _make_nodes(plan, nodes, manifest)
+        _make_links(plan, nodes)
+        _set_up_switch_ports(plan)
+        _configure_hosts(plan, nodes, run)
+        _make_switches(plan, scenario, run)
+        _start_wires(plan, nodes, run, manifest, wires)
+        for host in plan.hosts:
+            _require_silence(nodes[host.name].waitOutput(), f"configuring host {host.name}")
+        _await_wires(wires)
+        pids = {host.name: int(nodes[host.name].pid) for host in plan.hosts}
+        cell_of = _nearest_cell(scenario)
+        inventory = describe(scenario, plan, run.run_id, run.namespace, chosen, pids, cell_of)
+    except BaseException:
+        for wire in wires.values():
+            wire.stop()
+        _end_nodes(nodes)
+        raise
+    return EmulatedNetwork(inventory, plan, wires, run, nodes)
+
+
+# -- steps, in order ----------------------------------------------------------
+
+
+def _make_nodes(plan: Plan, nodes: dict[str, Node], manifest: Manifest) -> None:
+    """Switches and hosts; hosts get their sysctls before their first interface."""
+    for switch in plan.switches:
+        nodes[switch.name] = Bridge(switch.name, dpid=f"{switch.dpid:x}", inNamespace=False)
+    for host in plan.hosts:
+        node = nodes[host.name] = Host(host.name)
+        manifest.record_process(node.pid, f"host {host.name}")
+        node.sendCmd(hosts.namespace_sysctls())
+    for host in plan.hosts:
+        _require_silence(nodes[host.name].waitOutput(), f"sysctls of host {host.name}")
+
+
+def _make_links(plan: Plan, nodes: Mapping[str, Node]) -> None:
+    for link in plan.links:
+        kind = TapPair if link.over_wire else Link
+        right_name, right_interface, right_mac = _right_end(link)
+        kind(
+            nodes[link.left.switch],
+            nodes[right_name],
+            port1=link.left.port_no,
+            port2=0 if isinstance(link.right, PlannedHost) else link.right.port_no,
+            intfName1=link.left.interface,
+            intfName2=right_interface,
+            addr1=_port_mac(link.left, plan),
+            addr2=right_mac or _port_mac(link.right, plan),
+            # Up is set later, for all at once.
+            params1={"up": None},
+            params2={"up": None},
+        )
+
+
+def _right_end(link: PlannedLink) -> tuple[str, str, str | None]:
+    if isinstance(link.right, PlannedHost):
+        return link.right.name, link.right.interface, link.right.mac
+    return link.right.switch, link.right.interface, None
+
+
+def _port_mac(port: Any, plan: Plan) -> str:
+    """Deterministic, and none of a host's (02:00:00:00:...)."""
+    dpid = next(s.dpid for s in plan.switches if s.name == port.switch)
+    return f"02:00:{dpid >> 8:02x}:{dpid & 0xFF:02x}:{port.port_no >> 8:02x}:{port.port_no & 0xFF:02x}"
+
+
+def _set_up_switch_ports(plan: Plan) -> None:
+    """Queue lengths before OVS makes the classes: a leaf takes the length it finds then."""
+    lines = [
+        f"link set dev {name} txqueuelen {packets}"
+        for name, packets in plan.queue_packets.items()
+    ]
+    lines += [f"link set dev {port.interface} up" for port in plan.ports]
+    namespaces.run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+
+
+def _configure_hosts(plan: Plan, nodes: Mapping[str, Node], run: RunFolder) -> None:
+    """Start each host's configuration without waiting; `build` collects what they say."""
+    folder = run.path / "hosts"
+    folder.mkdir(exist_ok=True)
+    on_wires = {
+        link.right.name
+        for link in plan.links
+        if link.over_wire and isinstance(link.right, PlannedHost)
+    }
+    for host in plan.hosts:
+        batch_file = folder / f"{host.name}.ip"
+        batch_file.write_text(hosts.ip_batch(host))
+        nodes[host.name].sendCmd(hosts.configuration(host, batch_file, host.name in on_wires))
+
+
+def _make_switches(plan: Plan, scenario: Scenario, run: RunFolder) -> None:
+    arguments = transaction(
+        plan, OPENFLOW_TCP_PORT, scenario.reservable_ratio, scenario.slicing
+    )
+    try:
+        namespaces.run(["ovs-vsctl", "--timeout=20", *arguments], environment=environment(run))
+    except EmulationError as error:
+        raise SwitchError(f"bridges were not made: {error}") from error
+    _install_filters(plan, run, scenario.slicing)
+
+
+def _install_filters(plan: Plan, run: RunFolder, slicing: bool) -> None:
+    if slicing:
+        queue_filter.install(list(plan.queue_packets), run.path / _FILTER_FILE)
+
+
+def _start_wires(
+    plan: Plan,
+    nodes: Mapping[str, Node],
+    run: RunFolder,
+    manifest: Manifest,
+    wires: dict[str, Wire],
+) -> None:
+    folder = run.path / "wires"
+    folder.mkdir(exist_ok=True)
+    for link in plan.links:
+        if not link.over_wire:
+            continue
+        name, interface, _ = _right_end(link)
+        pid = int(nodes[name].pid) if isinstance(link.right, PlannedHost) else None
+        ends = WireEnd(link.left.interface), WireEnd(interface, pid)
+        wire = wires[link.left.interface] = Wire(*ends, link.delay_ms, link.loss_ratio, folder)
+        wire.start(run.run_id, manifest)
+
+
+def _await_wires(wires: Mapping[str, Wire]) -> None:
+    deadline_s = time.monotonic() + _WIRE_TIMEOUT_S
+    while not all(wire.ready for wire in wires.values()):
+        if time.monotonic() > deadline_s:
+            late = [name for name, wire in wires.items() if not wire.ready]
+            raise WireError(f"wires {', '.join(late)} not up within {_WIRE_TIMEOUT_S:.0f} s")
+        time.sleep(0.005)
+
+
+def _end_nodes(nodes: Mapping[str, Node]) -> None:
+    """Hang up all shells first, then wait for them: waiting one by one adds up."""
+    for node in nodes.values():
+        if node.shell:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(node.shell.pid, signal.SIGHUP)
+    for node in nodes.values():
+        node.terminate()
+
+
+def _require_silence(words: str | None, what: str) -> None:
+    """Commands in hosts say nothing when all is well."""
+    if words is not None and words.strip():
+        raise EmulationError(f"{what}: {words.strip()[:500]}")
+
+
+def _nearest_cell(scenario: Scenario) -> Callable[[int], str]:
+    """User index -> nearest access point to where its movement starts."""
+
+    def nearest(index: int) -> str:
+        mobility = scenario.users[index].mobility
+        here = mobility.position_m if mobility.kind == "static" else mobility.waypoints_m[0]
+        return min(scenario.access_points, key=lambda ap: math.dist(ap.position_m, here)).name
+
+    return nearest

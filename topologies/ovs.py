@@ -1,0 +1,233 @@
+"""A private Open vSwitch: own ovsdb-server, own ovs-vswitchd, own folder, own namespace.
+
+Nothing of the machine's Open vSwitch is read or changed.  The userspace
+datapath forwards in vswitchd's main thread.  What the bridges look like is
+`network.py`'s work, what flows they carry is the controller's.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.contracts.run_folder import RunFolder
+from topologies import packet_sockets
+from topologies.errors import CommandError, RequirementError, SwitchError
+from topologies.manifest import RUN_ID_VARIABLE, Manifest
+from topologies.namespaces import named_path, run, same
+from topologies.processes import is_running
+
+SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+_STOP_TIMEOUT_S = 3.0
+_WMEM_DEFAULT = Path("/proc/sys/net/core/wmem_default")
+_TEST_FRAME = "0200000000fd" + "0200000000fc" + "88b5" + "00" * 46
+"""Local experimental ethertype, addressed to nobody."""
+
+
+@dataclass
+class Daemon:
+    """One of the two processes. `restarts` counts those after the first start."""
+
+    name: str
+    pid: int = 0
+    restarts: int = 0
+
+    @property
+    def alive(self) -> bool:
+        return self.pid > 0 and is_running(self.pid)
+
+
+class PrivateOvs:
+    """The run's switch processes; to be used inside the run's namespace."""
+
+    def __init__(self, run_folder: RunFolder, manifest: Manifest) -> None:
+        self._run = run_folder
+        self._manifest = manifest
+        self._database = Daemon("ovsdb-server")
+        self._switch = Daemon("ovs-vswitchd")
+        self._send_buffer_bytes = packet_sockets.LEAST_SEND_BUFFER_BYTES
+
+    # -- life ---------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start both daemons on an empty database. Raises `SwitchError`."""
+        self._require_namespace()
+        for folder in (self._run.ovs, self._run.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not SCHEMA.exists():
+            raise RequirementError(f"{SCHEMA} is missing: apt-get install openvswitch-switch")
+        database = self._run.ovs / "conf.db"
+        self._command("ovsdb-tool", "create", str(database), str(SCHEMA))
+        self._start_database(database)
+        self._command("ovs-vsctl", "--no-wait", "init")
+        # Two threads next to the forwarding one: more only fight it for two cores.
+        self._command(
+            "ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".",
+            "other_config:n-handler-threads=1", "other_config:n-revalidator-threads=1",
+            f"external_ids:system-id={self._run.namespace}",
+        )  # fmt: skip
+        self._start_switch()
+
+    def stop(self) -> None:
+        """End both; taps of bridges vanish with vswitchd."""
+        for daemon in (self._switch, self._database):
+            self._end(daemon)
+
+    def restart_vswitchd(self, abruptly: bool = False) -> None:
+        """End vswitchd (`abruptly`: by SIGKILL) and start it again.
+
+        Ports, queues and the controller's target come back from the database;
+        flows, groups and meters are lost and are the controller's to restore.
+        """
+        self._end(self._switch, signal.SIGKILL if abruptly else signal.SIGTERM)
+        self._start_switch()
+        self._switch.restarts += 1
+        self.enlarge_send_buffers(self._send_buffer_bytes)
+
+    def restart_dead(self) -> list[str]:
+        """Start again what died; returns the names. The database file survives."""
+        restarted = []
+        if self._database.pid and not self._database.alive:
+            self._start_database(self._run.ovs / "conf.db")
+            self._database.restarts += 1
+            restarted.append(self._database.name)
+        if self._switch.pid and not self._switch.alive:
+            self.restart_vswitchd()
+            restarted.append(self._switch.name)
+        return restarted
+
+    @property
+    def vswitchd_pid(self) -> int:
+        return self._switch.pid
+
+    def status(self) -> list[dict[str, object]]:
+        return [
+            {"name": d.name, "pid": d.pid, "alive": d.alive, "restarts": d.restarts}
+            for d in (self._database, self._switch)
+        ]
+
+    # -- send buffer --------------------------------------------------------
+
+    def enlarge_send_buffers(
+        self, wanted_bytes: int = packet_sockets.LEAST_SEND_BUFFER_BYTES
+    ) -> int:
+        """Make room in vswitchd's sending socket (see packet_sockets.py); bytes granted.
+
+        Needs a bridge with a port, because the socket exists from the first send on.
+        """
+        self._send_buffer_bytes = max(wanted_bytes, packet_sockets.LEAST_SEND_BUFFER_BYTES)
+        if packet_sockets.can_duplicate():
+            self._send_test_frame()
+            sockets = packet_sockets.enlarge(self._switch.pid, self._send_buffer_bytes)
+            return min(s.granted_send_bytes for s in sockets if s.sends)
+        return self._reopen_with_large_default()
+
+    def _send_test_frame(self) -> None:
+        for bridge in self._lines("ovs-vsctl", "list-br"):
+            ports = self._lines("ovs-vsctl", "list-ports", bridge)
+            if ports:
+                self._command(
+                    "ovs-ofctl", "-O", "OpenFlow13", "packet-out", bridge,
+                    f"in_port=controller packet={_TEST_FRAME} actions=output:{ports[0]}",
+                )  # fmt: skip
+                return
+        raise SwitchError("no bridge has a port: build the network before enlarging buffers")
+
+    def _reopen_with_large_default(self) -> int:
+        """Without pidfd_getfd: the machine's default, large while the socket is opened."""
+        previous = _WMEM_DEFAULT.read_text().strip()
+        self._manifest.record_sysctl(_WMEM_DEFAULT, previous)
+        _write_machine_sysctl(_WMEM_DEFAULT, str(self._send_buffer_bytes))
+        try:
+            self._end(self._switch)
+            self._start_switch()
+            self._send_test_frame()
+        finally:
+            _write_machine_sysctl(_WMEM_DEFAULT, previous)
+        return self._send_buffer_bytes
+
+    # -- commands -----------------------------------------------------------
+
+    def vsctl(self, arguments: Sequence[str]) -> str:
+        """Run ovs-vsctl and wait until vswitchd has taken the change over."""
+        return self._command("ovs-vsctl", "--timeout=10", *arguments)
+
+    def appctl(self, *arguments: str) -> str:
+        return self._command("ovs-appctl", "--timeout=10", "-t", self._control_socket(), *arguments)
+
+    def _control_socket(self) -> str:
+        return str(self._run.ovs / f"{self._switch.name}.{self._switch.pid}.ctl")
+
+    def _lines(self, *command: str) -> list[str]:
+        return self._command(*command).split()
+
+    def _command(self, *command: str) -> str:
+        try:
+            return run(command, environment=environment(self._run))
+        except CommandError as error:
+            raise SwitchError(str(error)) from error
+
+    # -- processes ----------------------------------------------------------
+
+    def _require_namespace(self) -> None:
+        if not same("/proc/thread-self/ns/net", named_path(self._run.namespace)):
+            raise SwitchError(f"start Open vSwitch inside namespace {self._run.namespace}")
+
+    def _start_database(self, database: Path) -> None:
+        self._launch(
+            self._database, str(database), f"--remote=punix:{self._run.ovsdb_socket}"
+        )
+
+    def _start_switch(self) -> None:
+        # --disable-system: a kernel datapath of the machine is none of our business.
+        self._launch(
+            self._switch, f"unix:{self._run.ovsdb_socket}",
+            "--disable-system", "--disable-system-route",
+        )  # fmt: skip
+
+    def _launch(self, daemon: Daemon, *arguments: str) -> None:
+        """Start detached: the command returns once the daemon serves its first round."""
+        pidfile = self._run.ovs / f"{daemon.name}.pid"
+        log = self._run.logs / f"{daemon.name}.log"
+        self._command(
+            daemon.name, *arguments, "--detach", "--no-chdir", f"--pidfile={pidfile}",
+            f"--log-file={log}", "-vconsole:off", "-vsyslog:off", "-vfile:info",
+        )  # fmt: skip
+        daemon.pid = int(pidfile.read_text())
+        self._manifest.record_process(daemon.pid, daemon.name)
+
+    def _end(self, daemon: Daemon, first_signal: int = signal.SIGTERM) -> None:
+        """Signal it and wait; a daemon that ignores the signal is killed."""
+        if not daemon.alive:
+            return
+        pidfd = os.pidfd_open(daemon.pid)
+        try:
+            for number in (first_signal, signal.SIGKILL):
+                signal.pidfd_send_signal(pidfd, number)
+                if select.select([pidfd], [], [], _STOP_TIMEOUT_S)[0]:
+                    return
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(pidfd)
+        raise SwitchError(f"{daemon.name} (pid {daemon.pid}) does not end")
+
+
+def environment(run_folder: RunFolder) -> dict[str, str]:
+    """Environment in which ovs-vsctl, ovs-ofctl and friends speak to the run's switch."""
+    return {
+        **os.environ,
+        RUN_ID_VARIABLE: run_folder.run_id,
+        "OVS_RUNDIR": str(run_folder.ovs),
+        "OVS_DBDIR": str(run_folder.ovs),
+        "OVS_LOGDIR": str(run_folder.logs),
+    }
+
+
+def _write_machine_sysctl(path: Path, value: str) -> None:
+    """net.core defaults belong to the machine's first namespace and are written there."""
+    run(["nsenter", "--net=/proc/1/ns/net", "--", "sh", "-c", f"echo {value} > {path}"])

@@ -1,0 +1,1 @@
+"""From what was counted to what is claimed: windows, SLA, balance, validity, summary, tables, report."""

@@ -1,0 +1,1 @@
+"""Real traffic between the hosts' namespaces: flows, senders, receivers, counters, leak detectors."""

@@ -1,0 +1,144 @@
+"""Leak detectors: frames that reached a host although they are none of its business.
+
+A packet socket in each host's namespace sees every incoming frame; a classic BPF
+program drops in the kernel what is the host's own, so that only leaks reach Python.
+Own is: untagged IPv4 to one of the host's addresses from the same slice's prefix,
+or the gateway's ARP reply about one of them, sent to the host's MAC. All else counts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from controller.contracts.addressing import GATEWAY_IP
+from controller.contracts.inventory import Address, Host, Inventory
+from topologies.traffic.host_sockets import enlarge_receive_buffer, network_namespace
+from topologies.traffic.packet_filter import (
+    ACCEPT,
+    ANCILLARY_PACKET_TYPE,
+    ANCILLARY_VLAN_PRESENT,
+    AND,
+    DROP,
+    LOAD_HALF,
+    LOAD_WORD,
+    Instruction,
+    attach,
+    if_equal,
+    unless_equal,
+)
+
+_ETH_P_ALL = 3
+_ETH_P_IP, _ETH_P_ARP = 0x0800, 0x0806
+_PACKET_HOST, _PACKET_OUTGOING = 0, 4
+_SLICE_MASK = 0xFFFF0000
+_KEPT_EXAMPLES = 20
+_BUFFER_BYTES = 1024 * 1024
+UNKNOWN_SLICE = -1
+"""Key of leaks whose frame names no slice (not IPv4, or not from 10.0.0.0/8)."""
+
+
+def addresses_of(host: Host, inventory: Inventory) -> list[Address]:
+    """All addresses configured on a host: its own and those of services it may serve."""
+    services = [
+        Address(slice_id=s.slice_id, ip=s.address)
+        for s in inventory.services
+        if host.name == s.host or host.name in s.candidates
+    ]
+    return [*host.addresses, *services]
+
+
+def leak_program(addresses: Sequence[Address]) -> list[Instruction]:
+    """Accepts leaks, drops the host's own and outgoing frames. Frames start at Ethernet."""
+    known = [(int(ipaddress.ip_address(a.ip)), a.slice_id) for a in addresses]
+    gateway = int(ipaddress.ip_address(GATEWAY_IP))
+    arp: list[Instruction] = [
+        (LOAD_HALF, 0, 0, 20),
+        *unless_equal(2, ACCEPT),
+        (LOAD_WORD, 0, 0, 28),
+        *unless_equal(gateway, ACCEPT),
+        (LOAD_WORD, 0, 0, 38),
+    ]
+    for address, _ in known:
+        arp += if_equal(address, [DROP])
+    arp.append(ACCEPT)
+    program: list[Instruction] = [
+        (LOAD_WORD, 0, 0, ANCILLARY_PACKET_TYPE),
+        *if_equal(_PACKET_OUTGOING, [DROP]),
+        *unless_equal(_PACKET_HOST, ACCEPT),
+        (LOAD_WORD, 0, 0, ANCILLARY_VLAN_PRESENT),
+        *unless_equal(0, ACCEPT),
+        (LOAD_HALF, 0, 0, 12),
+        *if_equal(_ETH_P_ARP, arp),
+        *unless_equal(_ETH_P_IP, ACCEPT),
+        (LOAD_WORD, 0, 0, 30),
+    ]
+    for address, slice_id in known:
+        from_own_slice: list[Instruction] = [
+            (LOAD_WORD, 0, 0, 26),
+            (AND, 0, 0, _SLICE_MASK),
+            *if_equal(10 << 24 | slice_id << 16, [DROP]),
+            ACCEPT,
+        ]
+        program += if_equal(address, from_own_slice)
+    program.append(ACCEPT)
+    return program
+
+
+def slice_of_frame(frame: bytes) -> int:
+    """Slice id that a frame's IPv4 source names, else `UNKNOWN_SLICE`."""
+    if len(frame) < 34 or struct.unpack_from("!H", frame, 12)[0] != _ETH_P_IP:
+        return UNKNOWN_SLICE
+    return frame[27] if frame[26] == 10 else UNKNOWN_SLICE
+
+
+@dataclass
+class LeakDetector:
+    """One host's packet socket and what came out of it."""
+
+    host: str
+    opened: socket.socket
+    frames_by_slice: dict[int, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+    """Hex of the first leaked frames, for finding out whose they were."""
+
+    @classmethod
+    def open(cls, host: Host, inventory: Inventory) -> LeakDetector:
+        opened = packet_socket(host, leak_program(addresses_of(host, inventory)))
+        return cls(host.name, opened)
+
+    def read(self) -> None:
+        """Count what is waiting."""
+        while True:
+            try:
+                frame = self.opened.recv(128)
+            except BlockingIOError:
+                return
+            slice_id = slice_of_frame(frame)
+            self.frames_by_slice[slice_id] = self.frames_by_slice.get(slice_id, 0) + 1
+            if len(self.examples) < _KEPT_EXAMPLES:
+                self.examples.append(frame[:64].hex())
+
+    def clear(self) -> None:
+        self.read()
+        self.frames_by_slice.clear()
+        self.examples.clear()
+
+
+def packet_socket(host: Host, program: Sequence[Instruction]) -> socket.socket:
+    """A non-blocking raw socket of the host's interface that sees what `program` accepts."""
+    with network_namespace(host.netns_path):
+        # Protocol 0 receives nothing: the filter must be in place before the first frame.
+        opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    try:
+        enlarge_receive_buffer(opened, _BUFFER_BYTES)
+        attach(opened, program)
+        opened.bind((host.interface, _ETH_P_ALL))
+    except OSError:
+        opened.close()
+        raise
+    opened.setblocking(False)
+    return opened

@@ -1,0 +1,284 @@
+"""The user agents' process (VL1): every user's twin report, as a packet of that user.
+
+`python -m topologies.user_agents RUN_FOLDER`.  One process and one thread for all
+users; each user has a UDP socket made in its own namespace.  At the end of a
+period the counters are read once for all users of that period; their reports
+leave one after the other, each at its user's fixed stagger.  Controlled at
+`agents.sock`: status, configure {kind or ue_id, report_period_ms}.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from controller.contracts.addressing import COLLECTOR_IP, COLLECTOR_UDP_PORT
+from controller.contracts.inventory import Inventory, User
+from controller.contracts.run_folder import RunFolder
+from controller.contracts.twin_messages import (
+    MAX_REPORT_BYTES,
+    MAX_REPORT_PERIOD_MS,
+    MIN_REPORT_PERIOD_MS,
+)
+from topologies.radio_state import RadioState, RadioStateError
+from topologies.traffic.control_thread import ControlThread
+from topologies.traffic.counters import FlowCounters
+from topologies.traffic.scheduling import be_punctual
+from topologies.user_reports import (
+    FlowRates,
+    Header,
+    Radio,
+    encode_report,
+    flow_rates,
+    flow_reports,
+    flow_table,
+    next_boundary_ns,
+    stagger_ns,
+)
+from topologies.user_sockets import open_sockets
+
+COLLECTOR = (COLLECTOR_IP, COLLECTOR_UDP_PORT)
+LONGEST_WAIT_S = 0.2
+"""So that a signal is noticed."""
+LATENESS_KEPT = 1000
+
+
+def control_socket(run: RunFolder) -> Path:
+    return run.path / "agents.sock"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """One user's report, measured and waiting for its stagger."""
+
+    user_index: int
+    period_ms: int
+    measured_at_ns: int
+    radio: Radio
+    rates: FlowRates
+
+
+class UserAgents:
+    """All users' agents; `run` is the main thread's life, the operations another thread's."""
+
+    def __init__(self, run: RunFolder, inventory: Inventory) -> None:
+        self._users = inventory.users
+        self._radio = RadioState.open(run.radio_state)
+        self._counters = FlowCounters.open(run.flow_counters)
+        self._table = flow_table(self._counters.flows)
+        self._before = self._counters.snapshot()
+        self._sequences = _sequences(run.path / "agents.seq", len(self._users))
+        self._sockets = open_sockets(inventory)
+        self._periods_ms = [inventory.twins.report_period_ms] * len(self._users)
+        self._groups: dict[int, list[int]] = {}
+        self._queue: list[tuple[int, int, int, Pending | int]] = []
+        self._pushed = 0
+        self._changed = threading.Condition()
+        self._ending = False
+        self._counts: Counter[str] = Counter()
+        self._lateness_ms: deque[float] = deque(maxlen=LATENESS_KEPT)
+        self._regroup()
+
+    # -- time ---------------------------------------------------------------
+
+    def run(self) -> None:
+        """Measure and send when due, until `end`."""
+        be_punctual(None)
+        with self._changed:
+            while not self._ending:
+                self._work_until(time.time_ns())
+                wait_s = (self._queue[0][0] - time.time_ns()) / 1e9 if self._queue else 1.0
+                if wait_s > 0:
+                    self._changed.wait(min(wait_s, LONGEST_WAIT_S))
+
+    def end(self) -> None:
+        """For a signal handler: a flag only."""
+        self._ending = True
+
+    def _work_until(self, now_ns: int) -> None:
+        while self._queue and self._queue[0][0] <= now_ns:
+            due_ns, _, _, work = heapq.heappop(self._queue)
+            if isinstance(work, Pending):
+                self._send(work, due_ns)
+            elif work in self._groups:
+                self._measure(work)
+                self._push(next_boundary_ns(time.time_ns(), work), work)
+
+    def _push(self, due_ns: int, work: Pending | int) -> None:
+        self._pushed += 1
+        first = 0 if isinstance(work, int) else 1  # measuring before sending
+        heapq.heappush(self._queue, (due_ns, first, self._pushed, work))
+
+    def _regroup(self) -> None:
+        self._groups = {}
+        for index, period_ms in enumerate(self._periods_ms):
+            self._groups.setdefault(period_ms, []).append(index)
+        scheduled = {work for *_, work in self._queue if isinstance(work, int)}
+        for period_ms in set(self._groups) - scheduled:
+            self._push(next_boundary_ns(time.time_ns(), period_ms), period_ms)
+
+    # -- reports ------------------------------------------------------------
+
+    def _measure(self, period_ms: int) -> None:
+        """Read the counters and the radio for every user of this period."""
+        now_ns = time.time_ns()
+        boundary_ns = now_ns - now_ns % (period_ms * 1_000_000)
+        after = self._counters.snapshot()
+        rates = flow_rates(self._table, self._before, after)
+        for index in self._groups[period_ms]:
+            flow_ids = self._table.by_user.get(self._users[index].ue_id, [])
+            self._before[flow_ids] = after[flow_ids]
+            radio = self._radio_of(index)
+            if radio is None:
+                self._counts["without_radio"] += 1
+                continue
+            pending = Pending(index, period_ms, now_ns, radio, rates)
+            self._push(boundary_ns + stagger_ns(index, period_ms), pending)
+
+    def _radio_of(self, index: int) -> Radio | None:
+        """None until the emulation has written the user's row."""
+        row = self._radio.read(self._users[index].ue_id)
+        if row.updated_at_ns == 0:
+            return None
+        cells = self._radio.cells
+        return Radio(
+            cells[row.serving_index],
+            dict(zip(cells, row.rsrp_dbm, strict=True)),
+            row.position_m,
+            row.speed_mps,
+        )
+
+    def _send(self, pending: Pending, due_ns: int) -> None:
+        index = pending.user_index
+        if pending.period_ms != self._periods_ms[index]:
+            return  # reconfigured since; the next report covers that time, too
+        user = self._users[index]
+        self._sequences[index] += 1
+        header = Header(
+            user.ue_id,
+            user.kind,
+            int(self._sequences[index]),
+            pending.measured_at_ns,
+            pending.period_ms,
+        )
+        flow_ids = self._table.by_user.get(user.ue_id, [])
+        flows = flow_reports(self._table, pending.rates, flow_ids)
+        payload = encode_report(header, pending.radio, flows)
+        if len(payload) > MAX_REPORT_BYTES:
+            self._refuse(user, len(payload))
+            return
+        try:
+            # Not connected: an ICMP error of an earlier report must not cost this one.
+            self._sockets[index].sendto(payload, COLLECTOR)
+        except OSError as error:
+            self._counts[f"send_error_{error.errno}"] += 1
+            return
+        self._counts["sent"] += 1
+        self._counts["sent_bytes"] += len(payload)
+        self._lateness_ms.append((time.time_ns() - due_ns) / 1e6)
+
+    def _refuse(self, user: User, size_bytes: int) -> None:
+        if not self._counts["too_large"]:
+            print(
+                f"report of {user.ue_id} has {size_bytes} B, the limit is {MAX_REPORT_BYTES} B: "
+                "fewer flows per user would fit",
+                file=sys.stderr,
+            )
+        self._counts["too_large"] += 1
+
+    # -- operations (control thread) ----------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        with self._changed:
+            late_ms = np.array(self._lateness_ms or [np.nan])
+            return {
+                "pid": os.getpid(),
+                "users": len(self._users),
+                "users_by_period_ms": {str(p): len(g) for p, g in sorted(self._groups.items())},
+                "counts": dict(self._counts),
+                "lateness_ms": {
+                    "p50": float(np.percentile(late_ms, 50)),
+                    "p99": float(np.percentile(late_ms, 99)),
+                    "samples": len(self._lateness_ms),
+                },
+                "processor_s": time.process_time(),
+            }
+
+    def configure(
+        self, report_period_ms: int, kind: str | None = None, ue_id: str | None = None
+    ) -> dict[str, Any]:
+        """Report at another period from the next whole one on; ValueError on bad input."""
+        if type(report_period_ms) is not int or not (
+            MIN_REPORT_PERIOD_MS <= report_period_ms <= MAX_REPORT_PERIOD_MS
+        ):
+            raise ValueError(
+                f"report_period_ms {report_period_ms!r}: a whole number of "
+                f"{MIN_REPORT_PERIOD_MS}-{MAX_REPORT_PERIOD_MS} ms is right"
+            )
+        if (kind is None) == (ue_id is None):
+            raise ValueError("say whose period: either kind or ue_id")
+        chosen = [
+            index
+            for index, user in enumerate(self._users)
+            if (user.ue_id == ue_id if kind is None else user.kind == kind)
+        ]
+        if not chosen:
+            known = sorted({u.ue_id if kind is None else u.kind for u in self._users})
+            raise ValueError(f"no user {kind or ue_id!r}; known: {', '.join(known)}")
+        with self._changed:
+            for index in chosen:
+                self._periods_ms[index] = report_period_ms
+            self._regroup()
+            self._changed.notify()
+        return {
+            "ue_ids": [self._users[i].ue_id for i in chosen],
+            "report_period_ms": report_period_ms,
+        }
+
+
+def _sequences(path: Path, count: int) -> npt.NDArray[np.int64]:
+    """Sequence numbers in a file, so that a restarted process goes on counting.
+
+    Otherwise its first reports would be replays to the local controllers.
+    """
+    if not path.exists() or path.stat().st_size != count * 8:
+        path.write_bytes(bytes(count * 8))
+    return np.memmap(path, dtype=np.int64, mode="r+", shape=(count,))
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 2 on a wrong call, 1 when it cannot start, one line each."""
+    if len(arguments) != 1:
+        print("usage: python -m topologies.user_agents RUN_FOLDER", file=sys.stderr)
+        return 2
+    run = RunFolder(Path(arguments[0]))
+    try:
+        agents = UserAgents(run, Inventory.load(run.inventory))
+    except (OSError, ValueError, RadioStateError) as error:
+        print(f"user agents: {error}", file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agents.end())
+    control = ControlThread(
+        control_socket(run), {"status": agents.status, "configure": agents.configure}
+    )
+    try:
+        agents.run()
+    finally:
+        control.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
