@@ -18,6 +18,7 @@ from controller.network_state import NetworkState, PairKey
 from controller.network_view import Network
 from controller.pipeline import (
     EGRESS,
+    EGRESS_SHIFT,
     FORWARD,
     IPV4,
     MatchFields,
@@ -28,7 +29,7 @@ from controller.pipeline import (
     pair,
     rule,
 )
-from controller.switch_program import IN_PORT, Action, Direction, Flow, Kind
+from controller.switch_program import IN_PORT, Action, Direction, Flow, Kind, SwitchProgram
 
 # -- table 5 -------------------------------------------------------------------
 
@@ -88,7 +89,7 @@ def _on_air(network: Network, state: NetworkState) -> Iterator[Flow]:
 
 def _on_access_point(network: Network, state: NetworkState, cell: Cell) -> Iterator[Flow]:
     for ue_id, attachment in state.attachments.items():
-        if cell.cell_id in attachment.accepted:
+        if cell.cell_id in attachment.carried:
             for address in network.user_addresses(network.users[ue_id]):
                 yield _to(address.ip, cell.down_port)
     filler_ip = network.filler_ip(cell.cell_id)
@@ -118,6 +119,19 @@ def _on_core(network: Network, state: NetworkState) -> Iterator[Flow]:
     for host in network.hosts.values():
         if network.switches[host.switch].role is not SwitchRole.AIR:
             yield from _to_server(network, host, _core_port_to(network, host))
+
+
+def serving_cells(network: Network, core: SwitchProgram) -> dict[str, str]:
+    """ue_id -> cell that the core's rules send it to: what a restarted controller finds."""
+    cell_of_port = {c.core_port: c.cell_id for c in network.cells.values()}
+    found = {}
+    for user in network.users.values():
+        rule_now = core.flows.get(_to(user.infrastructure_ip, 0).key)
+        if rule_now is not None and rule_now.metadata is not None:
+            cell_id = cell_of_port.get(rule_now.metadata[0] >> EGRESS_SHIFT)
+            if cell_id is not None:
+                found[user.ue_id] = cell_id
+    return found
 
 
 def _servers_on(network: Network, switch: str) -> list[Host]:

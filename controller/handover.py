@@ -54,17 +54,15 @@ def plan(network: Network, source: str, target: str, mode: HandoverMode) -> Hand
 def _make_before_break(network: Network, source: str, target: str) -> HandoverPlan:
     air, core = _air(network), network.core
     far, near = network.cells[target].switch, network.cells[source].switch
-    either = frozenset({source, target})
+    either, only = frozenset({source, target}), frozenset({target})
     return HandoverPlan(
         switching=(
-            Phase(Attachment(source, source, either), ((far,), (air,))),
-            Phase(Attachment(target, target, either), ((core,), (air,))),
+            Phase(Attachment(source, source, either, either), ((far,), (air,))),
+            Phase(Attachment(target, target, either, either), ((core,), (air,))),
         ),
         clearing=(
-            Phase(
-                Attachment(target, target, frozenset({target})), ((near,),), BACKHAUL_DRAIN_MS
-            ),
-            Phase(Attachment(target, target, frozenset({target})), ((air,),), QUEUE_DRAIN_MS),
+            Phase(Attachment(target, target, only, either), ((near,),), BACKHAUL_DRAIN_MS),
+            Phase(Attachment(target, target, only, only), ((air,),), QUEUE_DRAIN_MS),
         ),
     )
 
@@ -74,7 +72,7 @@ def _break_before_make(network: Network, source: str, target: str) -> HandoverPl
     far, near = network.cells[target].switch, network.cells[source].switch
     return HandoverPlan(
         switching=(
-            Phase(Attachment(source, None, frozenset()), ((air, near),)),
+            Phase(Attachment(source, None, frozenset(), frozenset()), ((air, near),)),
             Phase(Attachment.at(target), ((far,), (core,), (air,))),
         ),
         clearing=(),

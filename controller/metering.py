@@ -93,7 +93,7 @@ def uplink_rules(network: Network, switch: str) -> Iterator[Flow]:
 def user_meters(
     network: Network, state: NetworkState, switch: str
 ) -> tuple[list[Flow], dict[int, Meter]]:
-    """Table 3: users of slices with a limit; up on the air, down at each accepting cell."""
+    """Table 3: users of slices with a limit; up on the air, down at each carrying cell."""
     if not network.inventory.slicing:
         return [], {}
     flows: list[Flow] = []
@@ -125,7 +125,7 @@ def _metered_here(
         return
     here = {c.cell_id for c in network.cells_of_switch[switch]}
     for ue_id, attachment in state.attachments.items():
-        for cell_id in sorted(attachment.accepted & here):
+        for cell_id in sorted(attachment.carried & here):
             yield cell_id, ue_id
 
 

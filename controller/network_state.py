@@ -18,19 +18,21 @@ PairKey = tuple[int, TrafficClass]
 
 @dataclass(frozen=True)
 class Attachment:
-    """Where a user's packets go. In the middle of a handover the three differ.
+    """Where a user's packets go. In the middle of a handover the four differ.
 
     `downlink`: the cell the core sends to. `uplink`: the cell the air sends to.
-    `accepted`: cells that carry the user downlink, on their switch and on the air.
+    `carried`: cells whose switch sends the user's packets to the air.
+    `accepted`: cells from which the air passes them on to the user.
     """
 
     downlink: str
     uplink: str | None
+    carried: frozenset[str]
     accepted: frozenset[str]
 
     @classmethod
     def at(cls, cell_id: str) -> Attachment:
-        return cls(cell_id, cell_id, frozenset({cell_id}))
+        return cls(cell_id, cell_id, frozenset({cell_id}), frozenset({cell_id}))
 
 
 @dataclass(frozen=True)

@@ -137,9 +137,7 @@ def network_of(inventory: Inventory) -> Network:
     return network
 
 
-def _grouped(
-    items: list[tuple[str, T]], inventory: Inventory
-) -> dict[str, tuple[T, ...]]:
+def _grouped(items: list[tuple[str, T]], inventory: Inventory) -> dict[str, tuple[T, ...]]:
     groups: dict[str, list[T]] = {s.name: [] for s in inventory.switches}
     for switch, item in items:
         if switch not in groups:

@@ -209,7 +209,7 @@ def _match(fields: Mapping[str, int | str]) -> Any:
 
 
 def _wire(name: str, value: int | str) -> Any:
-    """"value/mask" becomes a pair, of numbers in the metadata."""
+    """ "value/mask" becomes a pair, of numbers in the metadata."""
     if isinstance(value, int) or "/" not in value:
         return value
     first, _, mask = value.partition("/")

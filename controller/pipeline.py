@@ -59,8 +59,7 @@ PORT_SECURITY = Table(
     "port_security",
     "a host's port passes only its own MAC and addresses; answers ARP for the gateway",
     _fields(
-        "in_port eth_src eth_type ipv4_src ipv4_dst ip_proto udp_dst "
-        "arp_op arp_sha arp_spa arp_tpa"
+        "in_port eth_src eth_type ipv4_src ipv4_dst ip_proto udp_dst arp_op arp_sha arp_spa arp_tpa"
     ),
     (1,),
     Miss.DROP,

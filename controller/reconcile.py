@@ -95,9 +95,7 @@ def installed_program(switch: str, document: Mapping[str, Any]) -> tuple[SwitchP
     """What Ryu read from a switch, and how many flows there are somebody else's."""
     ours, foreign = _split(document["flows"])
     meters = (Meter.from_json(m) for m in document["meters"])
-    program = SwitchProgram(
-        switch, {f.key: f for f in ours}, {m.meter_id: m for m in meters}
-    )
+    program = SwitchProgram(switch, {f.key: f for f in ours}, {m.meter_id: m for m in meters})
     return program, foreign
 
 

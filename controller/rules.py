@@ -47,6 +47,13 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
     )
 
 
+def compile_attachments(network: Network, state: NetworkState, switch: str) -> SwitchProgram:
+    """Only the part of the program that depends on where users are: what a handover changes."""
+    user_flows, user_limits = user_meters(network, state, switch)
+    flows = [*user_flows, *forward(network, state, switch)]
+    return SwitchProgram(switch, _by_key(switch, flows), user_limits)
+
+
 def compile_network(
     network: Network, state: NetworkState, switches: Iterable[str] | None = None
 ) -> dict[str, SwitchProgram]:

@@ -5,7 +5,7 @@ This is all that the controller gets to know about the physical space.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from controller.contracts.addressing import session_ip
@@ -43,9 +43,9 @@ def describe(
     namespace: str,
     policy: Policy,
     pids: Mapping[str, int],
-    serving_cell: Callable[[int], str],
+    serving_cell: Mapping[str, str],
 ) -> Inventory:
-    """`pids`: host name -> process in it; `serving_cell`: user index -> cell at t = 0."""
+    """`pids`: host name -> process in it; `serving_cell`: user -> cell at t = 0."""
     return Inventory(
         run_id=run_id,
         scenario=scenario.name,
@@ -113,7 +113,7 @@ def _cells(scenario: Scenario, plan: Plan) -> list[Cell]:
     ]
 
 
-def _users(scenario: Scenario, serving_cell: Callable[[int], str]) -> list[User]:
+def _users(scenario: Scenario, serving_cell: Mapping[str, str]) -> list[User]:
     by_id = {s.slice_id: s for s in scenario.slices}
     users = []
     for index, spec in enumerate(scenario.users):
@@ -128,7 +128,7 @@ def _users(scenario: Scenario, serving_cell: Callable[[int], str]) -> list[User]
                 host=spec.name,
                 infrastructure_ip=session_ip(INFRASTRUCTURE_SLICE_ID, index),
                 sessions=sessions,
-                cell_id=serving_cell(index),
+                cell_id=serving_cell[spec.name],
             )
         )
     return users

@@ -20,17 +20,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from controller.contracts import rpc, run_folder
 from controller.contracts.run_folder import RunFolder, current_run
 from topologies import cleanup, doctor
+from topologies.checkout import RESULTS, environment_of_rooms
 from topologies.errors import EmulationError, LifecycleError
 from topologies.manifest import RUN_ID_VARIABLE, Manifest, create_run_folder
 from topologies.scenario.schema import Scenario
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 60.0
 SHUTDOWN_TIMEOUT_S = 8.0
 POLL_S = 0.05
@@ -178,9 +179,8 @@ def _write_secret(path: Path, secret: str) -> None:
 
 def _spawn_emulation(run: RunFolder) -> subprocess.Popen[bytes]:
     environment = {
-        **os.environ,
+        **environment_of_rooms(),
         RUN_ID_VARIABLE: run.run_id,
-        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'xapps' / 'sdk'}",
         "PYTHONUNBUFFERED": "1",
     }
     with (run.logs / "emulation.log").open("ab") as log:
@@ -221,7 +221,7 @@ def _follow(run: RunFolder, process: subprocess.Popen[bytes], progress: Progress
         time.sleep(POLL_S)
 
 
-def _progress_lines(run: RunFolder) -> list[dict[str, str | None]]:
+def _progress_lines(run: RunFolder) -> list[dict[str, Any]]:
     path = run.path / "progress.jsonl"
     if not path.exists():
         return []
@@ -234,7 +234,7 @@ def _last_log_line(run: RunFolder) -> str:
 
 
 def _keep_logs(run: RunFolder, scenario_name: str) -> Path:
-    kept = REPOSITORY / "results" / f"failed-{scenario_name}-{run.run_id}"
+    kept = RESULTS / f"failed-{scenario_name}-{run.run_id}"
     kept.parent.mkdir(exist_ok=True)
     shutil.copytree(run.logs, kept)
     return kept

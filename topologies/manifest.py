@@ -67,7 +67,8 @@ class Manifest:
     def _append(self, entry: Entry) -> None:
         values = {**asdict(entry), "at_ns": time.time_ns()}
         line = json.dumps({k: v for k, v in values.items() if v is not None}) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self.path, flags, 0o600)
         try:
             os.write(descriptor, line.encode())  # one write: lines of two processes never mix
         finally:

@@ -8,13 +8,12 @@ system services or other people's interfaces is used.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import signal
 import subprocess
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from topologies.errors import EmulationError, NamespaceError, SwitchError, WireE
 from topologies.manifest import Manifest
 from topologies.ovs import environment
 from topologies.plan import Plan, PlannedHost, PlannedLink, plan_network
+from topologies.radio import serving_cell_at_start
 from topologies.scenario.schema import Scenario
 from topologies.wires import Wire, WireEnd
 
@@ -59,7 +59,7 @@ def enter_run_namespace(run: RunFolder) -> None:
     os.environ.update(environment(run))
 
 
-class Bridge(Switch):
+class Bridge(Switch):  # type: ignore[misc]  # Mininet ships no types
     """A bridge of the private Open vSwitch; needs no shell of its own.
 
     Its interfaces live in this process's namespace, configured by `bridges.py`.
@@ -77,7 +77,7 @@ class Bridge(Switch):
         """Nothing runs in it."""
 
 
-class TapPair(Link):
+class TapPair(Link):  # type: ignore[misc]  # Mininet ships no types
     """Two taps instead of a veth pair: the ends of a wire, joined later."""
 
     @classmethod
@@ -140,8 +140,8 @@ def build(
             _require_silence(nodes[host.name].waitOutput(), f"configuring host {host.name}")
         _await_wires(wires)
         pids = {host.name: int(nodes[host.name].pid) for host in plan.hosts}
-        cell_of = _nearest_cell(scenario)
-        inventory = describe(scenario, plan, run.run_id, run.namespace, chosen, pids, cell_of)
+        cells = serving_cell_at_start(scenario)
+        inventory = describe(scenario, plan, run.run_id, run.namespace, chosen, pids, cells)
     except BaseException:
         for wire in wires.values():
             wire.stop()
@@ -193,7 +193,8 @@ def _right_end(link: PlannedLink) -> tuple[str, str, str | None]:
 def _port_mac(port: Any, plan: Plan) -> str:
     """Deterministic, and none of a host's (02:00:00:00:...)."""
     dpid = next(s.dpid for s in plan.switches if s.name == port.switch)
-    return f"02:00:{dpid >> 8:02x}:{dpid & 0xFF:02x}:{port.port_no >> 8:02x}:{port.port_no & 0xFF:02x}"
+    number = port.port_no
+    return f"02:00:{dpid >> 8:02x}:{dpid & 0xFF:02x}:{number >> 8:02x}:{number & 0xFF:02x}"
 
 
 def _set_up_switch_ports(plan: Plan) -> None:
@@ -279,14 +280,3 @@ def _require_silence(words: str | None, what: str) -> None:
     """Commands in hosts say nothing when all is well."""
     if words is not None and words.strip():
         raise EmulationError(f"{what}: {words.strip()[:500]}")
-
-
-def _nearest_cell(scenario: Scenario) -> Callable[[int], str]:
-    """User index -> nearest access point to where its movement starts."""
-
-    def nearest(index: int) -> str:
-        mobility = scenario.users[index].mobility
-        here = mobility.position_m if mobility.kind == "static" else mobility.waypoints_m[0]
-        return min(scenario.access_points, key=lambda ap: math.dist(ap.position_m, here)).name
-
-    return nearest

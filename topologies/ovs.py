@@ -130,10 +130,8 @@ class PrivateOvs:
         for bridge in self._lines("ovs-vsctl", "list-br"):
             ports = self._lines("ovs-vsctl", "list-ports", bridge)
             if ports:
-                self._command(
-                    "ovs-ofctl", "-O", "OpenFlow13", "packet-out", bridge,
-                    f"in_port=controller packet={_TEST_FRAME} actions=output:{ports[0]}",
-                )  # fmt: skip
+                words = f"in_port=controller packet={_TEST_FRAME} actions=output:{ports[0]}"
+                self.ofctl("packet-out", bridge, words)
                 return
         raise SwitchError("no bridge has a port: build the network before enlarging buffers")
 
@@ -155,6 +153,9 @@ class PrivateOvs:
     def vsctl(self, arguments: Sequence[str]) -> str:
         """Run ovs-vsctl and wait until vswitchd has taken the change over."""
         return self._command("ovs-vsctl", "--timeout=10", *arguments)
+
+    def ofctl(self, *arguments: str) -> str:
+        return self._command("ovs-ofctl", "-O", "OpenFlow13", *arguments)
 
     def appctl(self, *arguments: str) -> str:
         return self._command("ovs-appctl", "--timeout=10", "-t", self._control_socket(), *arguments)

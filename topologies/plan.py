@@ -96,8 +96,10 @@ def plan_network(scenario: Scenario) -> Plan:
 
 
 def _refuse_taken_names(scenario: Scenario) -> None:
-    named = [*scenario.access_points, *scenario.servers, *scenario.users]
-    for name in (scenario.core, *(n.name for n in named)):
+    access_points = [ap.name for ap in scenario.access_points]
+    servers = [server.name for server in scenario.servers]
+    users = [user.name for user in scenario.users]
+    for name in (scenario.core, *access_points, *servers, *users):
         if name in _TAKEN_NAMES:
             raise EmulationError(f"scenario {scenario.name}: the name {name!r} is reserved")
 
@@ -201,12 +203,10 @@ def _switch_of(host: str, scenario: Scenario) -> str:
 
 def _hosts(scenario: Scenario) -> Iterator[PlannedHost]:
     """Users, servers, centre, filler; MACs by this order."""
-    index = 0
-    for host in _hosts_without_mac(scenario):
-        name, kind, addresses, extra, link = host
+    for index, parts in enumerate(_hosts_without_mac(scenario)):
+        name, kind, addresses, extra, link = parts
         local = (*addresses, *extra)
         yield PlannedHost(name, kind, host_mac(index), tuple(addresses), local, link)
-        index += 1
 
 
 _HostParts = tuple[str, HostKind, list[Address], list[Address], Link]

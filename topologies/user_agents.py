@@ -31,6 +31,8 @@ from controller.contracts.twin_messages import (
     MAX_REPORT_PERIOD_MS,
     MIN_REPORT_PERIOD_MS,
 )
+from topologies.errors import EmulationError
+from topologies.flow_counts import FlowCounts
 from topologies.radio_state import RadioState, RadioStateError
 from topologies.traffic.control_thread import ControlThread
 from topologies.traffic.counters import FlowCounters
@@ -75,9 +77,9 @@ class UserAgents:
     def __init__(self, run: RunFolder, inventory: Inventory) -> None:
         self._users = inventory.users
         self._radio = RadioState.open(run.radio_state)
-        self._counters = FlowCounters.open(run.flow_counters)
-        self._table = flow_table(self._counters.flows)
-        self._before = self._counters.snapshot()
+        self._flow_counts = FlowCounts(FlowCounters.open(run.flow_counters), inventory)
+        self._table = flow_table(self._flow_counts.flows)
+        self._before = self._flow_counts.snapshot(u.ue_id for u in self._users)
         self._sequences = _sequences(run.path / "agents.seq", len(self._users))
         self._sockets = open_sockets(inventory)
         self._periods_ms = [inventory.twins.report_period_ms] * len(self._users)
@@ -134,9 +136,10 @@ class UserAgents:
         """Read the counters and the radio for every user of this period."""
         now_ns = time.time_ns()
         boundary_ns = now_ns - now_ns % (period_ms * 1_000_000)
-        after = self._counters.snapshot()
+        group = self._groups[period_ms]
+        after = self._flow_counts.snapshot(self._users[index].ue_id for index in group)
         rates = flow_rates(self._table, self._before, after)
-        for index in self._groups[period_ms]:
+        for index in group:
             flow_ids = self._table.by_user.get(self._users[index].ue_id, [])
             self._before[flow_ids] = after[flow_ids]
             radio = self._radio_of(index)
@@ -265,7 +268,7 @@ def main(arguments: list[str]) -> int:
     run = RunFolder(Path(arguments[0]))
     try:
         agents = UserAgents(run, Inventory.load(run.inventory))
-    except (OSError, ValueError, RadioStateError) as error:
+    except (OSError, ValueError, EmulationError, RadioStateError) as error:
         print(f"user agents: {error}", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):

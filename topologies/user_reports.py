@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from topologies.tcp_connections import SEGMENT_OVERHEAD_BYTES
+
 FloatArray = npt.NDArray[np.float64]
 Totals = npt.NDArray[np.void]
 """Rows of `topologies.traffic.counters.TOTALS`, one a flow."""
@@ -76,7 +78,8 @@ def flow_rates(table: FlowTable, before: Totals, after: Totals) -> FlowRates:
 
     Each half is divided by the time its counters really cover.  Packets that were
     overtaken across the window's edge can make more arrive than were numbered:
-    loss is then 0.  TCP repeats what is lost, so its demand is what arrived.
+    loss is then 0.  TCP repeats what is lost, so its demand is what gets through,
+    and only its sending end knows of losses.
     """
 
     def grown(name: str) -> FloatArray:
@@ -92,11 +95,11 @@ def flow_rates(table: FlowTable, before: Totals, after: Totals) -> FlowRates:
     offered = np.where(table.is_up, sent, numbered)
     missing = np.where(table.is_up, dropped, numbered - received)
     delivered = np.where(table.is_up, sent - dropped, received)
-    lost = np.where((offered > 0) & ~table.is_tcp, missing / np.maximum(offered, 1.0), 0.0)
+    lost = np.where(offered > 0, missing / np.maximum(offered, 1.0), 0.0)
     tcp_bytes = np.where(table.is_up, grown("sent_bytes"), grown("received_bytes"))
     l2 = np.where(table.is_tcp, tcp_bytes, offered * table.l2_bytes)
-    payload_share = table.payload_bytes / table.l2_bytes
-    payload = np.where(table.is_tcp, tcp_bytes * payload_share, delivered * table.payload_bytes)
+    tcp_payload = tcp_bytes - packets * SEGMENT_OVERHEAD_BYTES
+    payload = np.where(table.is_tcp, tcp_payload, delivered * table.payload_bytes)
     has_delay = ~table.is_up & (received > 0)
     return FlowRates(
         is_measured=is_measured,

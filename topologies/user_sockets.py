@@ -6,7 +6,7 @@ import resource
 import socket
 
 from controller.contracts.inventory import Inventory, User
-from topologies.traffic.host_sockets import network_namespace
+from topologies.namespaces import socket_in
 
 _OTHER_DESCRIPTORS = 64
 
@@ -31,8 +31,8 @@ def _allow_descriptors(count: int) -> None:
 
 
 def _open_socket(user: User, netns_path: str) -> socket.socket:
-    with network_namespace(netns_path):
-        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    opened = socket_in(netns_path, socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setblocking(False)
     try:
         opened.bind((user.infrastructure_ip, 0))
     except OSError as error:

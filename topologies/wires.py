@@ -6,6 +6,7 @@ The rate of such a link is not the wire's work: the queue trees at both ends do 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -58,7 +59,7 @@ class Wire:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, RUN_ID_VARIABLE: run_id},
-                start_new_session=True,
+                process_group=0,  # dpipe cannot be a session leader
             )
         manifest.record_process(self._process.pid, f"wire {self.left.interface}")
 
@@ -104,10 +105,8 @@ class Wire:
         """End its three processes; the taps stay."""
         if self._process is None:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
 
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 from controller.contracts.decisions import Action, DecisionRecord, DecisionRequest, Verdict
 from controller.contracts.inventory import HandoverConfig
 from controller.contracts.rpc import RpcError
-from controller.handover import A3State, Measurement, observe
+from controller.local.a3 import A3State, Measurement, observe
 
 XAPP = "a3-handover"
 FIRST_BACKOFF_MS = 1000

@@ -1,7 +1,7 @@
 """The local controller's shell: packets in, twins kept, aggregates and requests out.
 
 Everything that decides is in the pure modules beside it and in
-`controller/twins/level_one.py` and `controller/handover.py`; here are the clock,
+`controller/twins/level_one.py`; here are the clock,
 the sockets and the state that they work on.
 """
 
@@ -18,8 +18,8 @@ from controller.contracts.inventory import Inventory
 from controller.contracts.rpc import AsyncConnection, Handler
 from controller.contracts.run_folder import RunFolder
 from controller.contracts.twin_messages import CellAggregate, UserReport
-from controller.handover import Measurement
 from controller.local import wire
+from controller.local.a3 import Measurement
 from controller.local.admission import LastReport, Rejection, admit, roster_of, serving_cell
 from controller.local.aggregation import sample_of, sum_slices
 from controller.local.cell_windows import CellWindows, ClosedWindow

@@ -50,7 +50,7 @@ def create_app(ric: Ric) -> FastAPI:
         redoc_url=None,
     )
     app.state.ric = ric
-    app.add_middleware(BodyLimit)  # type: ignore[arg-type]  # a plain ASGI callable
+    app.add_middleware(BodyLimit)
     add_error_handlers(app)
     for router in (
         routes_network.router,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +21,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def json_response(content: object, status: int = 200, **headers: str) -> Response:
+def json_response(
+    content: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """Not a number in `content` becomes null: JSON has no NaN."""
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
@@ -34,7 +36,7 @@ def printable(text: str) -> str:
 def error_response(status: int, message: str, hint: str = "", **more: object) -> Response:
     content = {"error": printable(message), "hint": printable(hint), **more}
     headers = {"www-authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
-    return json_response(content, status, **headers)
+    return json_response(content, status, headers)
 
 
 def validation_message(error: RequestValidationError) -> str:

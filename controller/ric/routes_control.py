@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Query, Response
 
 from controller.contracts.decisions import (
@@ -14,7 +15,7 @@ from controller.contracts.decisions import (
     Verdict,
 )
 from controller.ric.documents import LogDocument, XappDeployment, XappDocument
-from controller.ric.errors import Conflict, Forbidden, NotFound
+from controller.ric.errors import Conflict, Forbidden, Malformed, NotFound
 from controller.ric.gate import AnyCaller, Operator, Reader, TheRic
 from controller.ric.responses import error_response, json_response
 from controller.ric.xapps import Deployment
@@ -77,6 +78,10 @@ async def list_xapps(ric: TheRic, _: Reader) -> Response:
 @xapps.post("/xapps", response_model=XappDocument, status_code=201)
 async def deploy_xapp(ric: TheRic, _: Operator, request: XappDeployment) -> Response:
     """Answers once the xApp runs, or says in one line why it does not."""
+    try:
+        orjson.dumps(request.config)
+    except TypeError as error:  # integers beyond 64 bits, lone surrogates
+        raise Malformed(f"config: {error}") from None
     deployment = Deployment(
         request.descriptor_dir, request.placement, request.config, request.name
     )

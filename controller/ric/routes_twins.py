@@ -64,13 +64,13 @@ async def list_twins(ric: TheRic, _: Reader) -> Response:
     headers: dict[str, str] = {}
     users = await user_summaries(ric, headers)
     twins = [*users, *centre_summaries(ric, "slices"), *centre_summaries(ric, "cells")]
-    return json_response(twins, **headers)
+    return json_response(twins, headers=headers)
 
 
 @router.get("/twins/users", response_model=list[TwinSummary])
 async def list_user_twins(ric: TheRic, _: Reader) -> Response:
     headers: dict[str, str] = {}
-    return json_response(await user_summaries(ric, headers), **headers)
+    return json_response(await user_summaries(ric, headers), headers=headers)
 
 
 @router.get("/twins/users/{ue_id}")
@@ -131,7 +131,7 @@ async def stream(
     ric: TheRic,
     caller: Reader,
     kind: Literal["cell", "slice", "decision"] = "cell",
-    id: str | None = None,  # noqa: A002 - the query parameter's name is the contract
+    id: str | None = None,
     period_ms: Annotated[int, Query(ge=0, le=3_600_000)] = 0,
 ) -> StreamingResponse:
     """NDJSON, one event per line, until either side closes.

@@ -20,6 +20,8 @@ import orjson
 ADDRESS_SPACE_BYTES = 2 * 1024**3
 OPEN_FILES = 1024
 PROCESSES = 512
+NICENESS_ABOVE_RIC = 5
+"""A runaway xApp must not take the processor from control and measurement."""
 LOG_TAIL_BYTES = 64 * 1024
 XAPP_URL = "http://127.0.0.1:8080"
 """The northbound API as every placement sees it."""
@@ -48,6 +50,8 @@ def command_of(launch: Launch) -> list[str]:
         f"--as={ADDRESS_SPACE_BYTES}",
         f"--nofile={OPEN_FILES}",
         f"--nproc={PROCESSES}",
+        "nice",
+        f"--adjustment={NICENESS_ABOVE_RIC}",
         "nsenter",
         f"--net={launch.netns_path}",
         sys.executable,

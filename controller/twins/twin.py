@@ -6,7 +6,7 @@ The functions return new twins; who keeps them and what feeds them is elsewhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -59,7 +59,7 @@ class Twin:
     twin_id: str
     version: int = 0
     updated_at_ns: int = 0
-    attributes: Mapping[str, Attribute] = MappingProxyType({})
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
 
 def updated(twin: Twin, attributes: Mapping[str, Attribute], now_ns: int) -> Twin:

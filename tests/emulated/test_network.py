@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ from tests.emulated import networks, plain_forwarding
 from tests.emulated.paced_udp import send_and_count
 from tests.waiting import wait_until
 from topologies.namespaces import run
+from topologies.packet_sockets import LEAST_SEND_BUFFER_BYTES
 
 BEST_EFFORT = dscp_of(15, TrafficClass.BEST_EFFORT)
 """A code point whose queue stands without a controller and may take the whole link."""
@@ -179,8 +182,6 @@ class TestPorts:
 
     def test_one_flooded_port_starves_no_other(self, testbed: Any) -> None:
         """The send-buffer cure: a full queue towards ue1, nothing lost towards ue2."""
-        import threading
-
         flood = threading.Thread(
             target=send_and_count,
             args=(testbed.netns("edge1"), testbed.netns("ue1"),
@@ -197,9 +198,10 @@ class TestPorts:
 
 
 def class_packets(interface: str, queue_id: int) -> int:
-    classes = json.loads(run(["tc", "-j", "-s", "class", "show", "dev", interface]))
-    handle = f"1:{queue_id + 1:x}"
-    return int(next(c["stats"]["packets"] for c in classes if c["handle"] == handle))
+    words = run(["tc", "-s", "class", "show", "dev", interface])
+    found = re.search(rf"class htb 1:{queue_id + 1:x} .*\n Sent \d+ bytes (\d+) pkt", words)
+    assert found is not None, words
+    return int(found[1])
 
 
 class TestHosts:
@@ -212,6 +214,7 @@ class TestHosts:
         assert f"src {user.sessions[0].ip} " in plain  # the first session is the default one
         addresses = testbed.in_host("ue1", "ip", "-6", "addr")
         assert addresses.strip() == ""
+        testbed.in_host("ue1", "ping", "-c", "1", "-W", "2", service(testbed, "stream").address)
         neighbours = testbed.in_host("ue1", "ip", "neigh")
         assert GATEWAY_MAC in neighbours
 
@@ -234,19 +237,23 @@ class TestRestart:
             before = testbed.ovs.vswitchd_pid
             testbed.ovs.restart_vswitchd(abruptly)
             assert testbed.ovs.vswitchd_pid != before
-            self.test_still_there(testbed)
+            self.require_all_but_flows(testbed)
         plain_forwarding.install(testbed.inventory, testbed.run.ovs)
         got = rate_mbps(testbed, "edge1", "ue1", session_ip(testbed, "ue1", 1), 30)
         assert got == pytest.approx(networks.DOWN_MBPS, rel=RATE_TOLERANCE_RATIO)
 
-    def test_still_there(self, testbed: Any) -> None:
+    @staticmethod
+    def require_all_but_flows(testbed: Any) -> None:
         for port in testbed.inventory.ports:
             got = testbed.ovs.vsctl(["get", "Interface", port.interface, "ofport"])
             assert int(got) == port.port_no
         assert "bpf" in run(["tc", "filter", "show", "dev", "ap1_1"])
         assert "1:3 " in run(["tc", "class", "show", "dev", "ap1_1"])
         flows = run(["ovs-ofctl", "-O", "OpenFlow13", "dump-flows", "ap1"])
-        assert "actions" not in flows or not testbed.ovs.status()[1]["restarts"]
+        assert "actions" not in flows
+        buffers = [int(b) for b in re.findall(r",tb(\d+),", run(["ss", "-0", "-m"]))]
+        assert len(buffers) > len(testbed.inventory.ports)  # one each to receive, one to send
+        assert min(buffers) >= LEAST_SEND_BUFFER_BYTES
 
 
 def test_without_slicing_everything_is_in_one_queue(make_testbed: Callable[..., Any]) -> None:

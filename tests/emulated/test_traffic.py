@@ -15,9 +15,9 @@ import pytest
 from controller.contracts import rpc
 from tests.emulated.two_hosts import TwoHosts, two_hosts, wait_until
 from tests.sample_inventory import sample_scenario
+from topologies.namespaces import inside
 from topologies.traffic.attempts import LEGITIMATE, attempt_crossings
 from topologies.traffic.engine import Measurements, TrafficEngine
-from topologies.traffic.host_sockets import network_namespace
 from topologies.traffic.payload import new_payload
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
@@ -125,7 +125,7 @@ def test_own_traffic_is_no_leak(measured: Measurements) -> None:
 def send_raw(
     pair: TwoHosts, local: tuple[str, int], remote: tuple[str, int], payload: bytes
 ) -> None:
-    with network_namespace(f"/proc/{pair.server_pid}/ns/net"):
+    with inside(f"/proc/{pair.server_pid}/ns/net"):
         sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -9,14 +9,19 @@ import pytest
 from controller.contracts.decisions import Action, DecisionRecord, DecisionRequest, Verdict
 from controller.contracts.inventory import HandoverConfig
 from controller.contracts.rpc import RpcError
-from controller.handover import A3State, Measurement, observe
+from controller.local.a3 import A3State, Measurement, observe
 from controller.local.handover_requests import HandoverRequests, backoff_ms
 
 CONFIG = HandoverConfig(hysteresis_db=3.0, time_to_trigger_ms=640)
 
 
-def at(ms: int, serving: str = "a", **rsrp_dbm: float) -> Measurement:
-    return Measurement(serving, rsrp_dbm, ms * 1_000_000)
+def at(ms: int, **rsrp_dbm: float) -> Measurement:
+    """Served by `a`."""
+    return Measurement("a", rsrp_dbm, ms * 1_000_000)
+
+
+def in_b(ms: int, **rsrp_dbm: float) -> Measurement:
+    return Measurement("b", rsrp_dbm, ms * 1_000_000)
 
 
 def run(*measurements: Measurement, config: HandoverConfig = CONFIG) -> list[str | None]:
@@ -44,9 +49,7 @@ def test_exactly_the_hysteresis_is_not_better() -> None:
 
 def test_a_dip_starts_the_wait_again() -> None:
     better = {"a": -90.0, "b": -86.0}
-    targets = run(
-        at(0, **better), at(500, a=-90, b=-88), at(700, **better), at(1300, **better)
-    )
+    targets = run(at(0, **better), at(500, a=-90, b=-88), at(700, **better), at(1300, **better))
     assert targets == [None] * 4
 
 
@@ -68,8 +71,8 @@ def test_a_new_serving_cell_starts_afresh() -> None:
     moved = run(
         at(0, a=-90, b=-86),
         at(600, a=-90, b=-86),
-        at(700, serving="b", a=-80, b=-86),
-        at(800, serving="b", a=-80, b=-86),
+        in_b(700, a=-80, b=-86),
+        in_b(800, a=-80, b=-86),
     )
     assert moved == [None] * 4
 

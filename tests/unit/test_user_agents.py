@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from controller.contracts.twin_messages import FlowReport, UserReport
+from tests.sample_inventory import sample_inventory, sample_scenario
+from topologies.flow_counts import tcp_counts
+from topologies.tcp_connections import Connection
 from topologies.traffic.counters import TOTALS
+from topologies.traffic.flows import flows_of
+from topologies.traffic.iperf import port_of
 from topologies.user_reports import (
     STAGGER_RATIO,
     FlowRates,
@@ -123,12 +128,63 @@ def test_uplink_is_what_the_application_offered() -> None:
 
 def test_tcp_demands_what_arrives() -> None:
     before = totals(received_updated_ns=PERIOD_NS)
-    after = totals(
-        received_packets=10, received_bytes=10 * L2_BYTES, received_updated_ns=2 * PERIOD_NS
-    )
+    after = totals(received_packets=10, received_bytes=10 * 1514, received_updated_ns=2 * PERIOD_NS)
     (report,) = report_of(flow(kind="tcp"), before, after)
-    assert report.demand_kbps == pytest.approx(10 * L2_BYTES * 8 / 500)
+    assert report.demand_kbps == pytest.approx(10 * 1514 * 8 / 500, abs=1e-3)
+    assert report.goodput_kbps == pytest.approx(10 * 1448 * 8 / 500, abs=1e-3)
     assert report.loss_ratio == 0.0
+
+
+def connection(**changes: int) -> Connection:
+    zero = dict.fromkeys(Connection.__dataclass_fields__, 0)
+    return Connection(**{**zero, **changes})
+
+
+def test_a_received_tcp_flow_is_known_by_its_own_port() -> None:
+    counts = tcp_counts(
+        4,
+        False,
+        [
+            connection(local_port=20_004, bytes_received=1000, segments_in=2),
+            connection(local_port=20_004, bytes_received=10, segments_in=1),
+            connection(local_port=20_005, bytes_received=7, segments_in=1),
+        ],
+        now_ns=5,
+    )
+    assert counts == {
+        "received_packets": 3,
+        "received_bytes": 1010 + 3 * 66,
+        "received_updated_ns": 5,
+    }
+
+
+def test_a_sent_tcp_flow_is_known_by_the_other_ends_port() -> None:
+    sending = connection(remote_port=20_004, bytes_acked=1000, segments_out=2, retransmitted=1)
+    assert tcp_counts(4, True, [sending], now_ns=5) == {
+        "sent_packets": 2,
+        "sent_bytes": 1000 + 2 * 66,
+        "host_drops": 1,
+        "sent_updated_ns": 5,
+    }
+
+
+def test_a_tcp_flow_without_a_connection_carries_nothing() -> None:
+    assert set(tcp_counts(4, False, [], now_ns=5).values()) == {0, 5}
+
+
+def test_the_port_is_the_one_that_iperf_listens_at() -> None:
+    tcp = {
+        "name": "files",
+        "kind": "tcp",
+        "service": "files",
+        "users": ["ue1"],
+        "demand": {"shape": "constant", "mbps": 5},
+    }
+    (made,) = (
+        f for f in flows_of(sample_scenario(traffic=[tcp]), sample_inventory()) if f.kind == "tcp"
+    )
+    listening = connection(local_port=port_of(made), segments_in=1)
+    assert tcp_counts(made.flow_id, False, [listening], 1)["received_packets"] == 1
 
 
 def test_flows_of_nobody_are_in_nobodys_report() -> None:

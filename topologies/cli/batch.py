@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from controller.contracts import rpc
 from controller.contracts.run_folder import RunFolder
+from topologies.checkout import RESULTS
 from topologies.cli import terminal
 from topologies.cli.errors import CommandRefused
 from topologies.cli.running import (
@@ -22,10 +22,14 @@ from topologies.cli.running import (
     ScenarioName,
     Seed,
     XappFolders,
+    checked,
     require_root,
     start,
 )
 from topologies.cli.summary import print_summary, read_summary
+
+if TYPE_CHECKING:  # what starting needs is not loaded for commands that only look
+    from topologies.scenario.schema import Scenario
 
 FINISH_TIMEOUT_S = 180.0
 DEMO_SCENARIO = "crossroads"
@@ -34,19 +38,6 @@ DEMO_DURATION_S = 90.0
 Duration = Annotated[
     float | None, typer.Option(metavar="S", min=1, help="Measured seconds, after the warm-up.")
 ]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch run as it was asked for."""
-
-    scenario: str
-    duration_s: float | None = None
-    seed: int | None = None
-    policy: Policy = Policy.XAPPS
-    xapps: tuple[Path, ...] = ()
-    overrides: tuple[str, ...] = ()
-    out: Path | None = None
 
 
 def run(
@@ -68,10 +59,8 @@ def run(
       ./testbed.sh run crossroads --duration 60 --seed 3 --policy static --out results/static-3
       ./testbed.sh run crossroads --xapp my-xapp --set access_points.sbs1.down_mbps=15
     """
-    batch = Batch(
-        scenario, duration, seed, policy, tuple(xapp or ()), tuple(overrides or ()), out
-    )
-    folder = run_batch(batch)
+    wanted = checked(scenario, overrides, seed, duration)
+    folder = run_batch(wanted, policy, xapp, out or default_folder(wanted, policy))
     print_summary(read_summary(folder))
     print(f"report: {folder / 'report.html'}   tables and summary.json: {folder}")
 
@@ -88,44 +77,31 @@ def demo() -> None:
     require_root()
     for line in doctor.examine().lines():
         terminal.stdout.print(line, markup=False)
-    out = Path("results") / "demo"
-    folder = run_batch(Batch(DEMO_SCENARIO, duration_s=DEMO_DURATION_S, out=out))
+    wanted = checked(DEMO_SCENARIO, None, None, DEMO_DURATION_S)
+    folder = run_batch(wanted, Policy.XAPPS, None, RESULTS / "demo")
     print_summary(read_summary(folder))
     print(f"report: {folder / 'report.html'} (open it in any browser; it needs no network)")
     print("next:")
-    print(f"  ./testbed.sh run {DEMO_SCENARIO} --policy static   # the best fixed split, to compare")
-    print(f"  ./testbed.sh up {DEMO_SCENARIO}                    # stay up: ue list, twin list, ...")
+    print(f"  ./testbed.sh run {DEMO_SCENARIO} --policy static   # compare: the best fixed split")
+    print(f"  ./testbed.sh up {DEMO_SCENARIO}                    # stays up: then `ue list`, ...")
     print("  ./testbed.sh xapp new my-xapp                 # write and deploy your own xApp")
 
 
-def run_batch(batch: Batch) -> Path:
-    """Up, measured window, results, down: always down. Returns the folder of the results."""
-    from topologies.scenario.loader import load
-
-    require_root()
-    load(batch.scenario, batch.overrides)  # a bad scenario is refused before a folder is made
-    out = (batch.out or _default_folder(batch)).resolve()
-    with _results_folder(out):
-        testbed = start(
-            batch.scenario,
-            batch.seed,
-            batch.policy,
-            list(batch.xapps),
-            list(batch.overrides),
-            batch.duration_s,
-        )
-        with _taken_down(testbed):
-            _measure(testbed, out)
-    return out
-
-
-def _default_folder(batch: Batch) -> Path:
-    from topologies.scenario.loader import load
-
-    scenario = load(batch.scenario, batch.overrides)
-    seed = scenario.seed if batch.seed is None else batch.seed
+def default_folder(scenario: Scenario, policy: Policy) -> Path:
+    """results/<scenario>-<policy>-s<seed>-<time> of this checkout."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path("results") / f"{scenario.name}-{batch.policy.value}-s{seed}-{stamp}"
+    return RESULTS / f"{scenario.name}-{policy.value}-s{scenario.seed}-{stamp}"
+
+
+def run_batch(scenario: Scenario, policy: Policy, xapps: list[Path] | None, out: Path) -> Path:
+    """Up, measured window, results, down: always down. Returns the folder of the results."""
+    require_root()
+    out = out.resolve()
+    with _results_folder(out):
+        testbed = start(scenario, policy, xapps)
+        with _taken_down(testbed):
+            _measure(testbed, scenario, out)
+    return out
 
 
 @contextmanager
@@ -154,12 +130,9 @@ def _taken_down(testbed: RunFolder) -> Iterator[None]:
             lifecycle.stop(testbed)
 
 
-def _measure(testbed: RunFolder, out: Path) -> None:
+def _measure(testbed: RunFolder, scenario: Scenario, out: Path) -> None:
     """Warm-up, then the scenario's duration, then the emulation writes the results."""
     from topologies import cleanup
-    from topologies.lifecycle import started_scenario
-
-    scenario = started_scenario(testbed)
 
     def broken() -> bool:
         return not cleanup.is_alive(testbed)

@@ -13,6 +13,7 @@ import typer
 
 from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
+from topologies.checkout import REPOSITORY, environment_of_rooms
 from topologies.cli import terminal
 from topologies.cli.errors import CommandRefused
 from topologies.cli.hosts import slice_of
@@ -20,7 +21,6 @@ from topologies.cli.northbound import running
 from topologies.cli.running import Json
 from topologies.cli.summary import compared, print_summary, read_summary
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
 BENCHMARKS = REPOSITORY / "benchmarks"
 
 ResultFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `run` wrote.")]
@@ -105,7 +105,7 @@ def report(folder: ResultFolder, as_json: Json = False) -> None:
 
 
 def compare(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR DIR...")], as_json: Json = False
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR")], as_json: Json = False
 ) -> None:
     """Print the figures of several runs side by side, one line per run and slice.
 
@@ -121,8 +121,8 @@ def compare(
 
 
 def bench(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENTS]...")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGUMENT")] = None,
 ) -> None:
     """Run a benchmark; without a name, list them.
 
@@ -140,7 +140,8 @@ def bench(
     if name not in known:
         raise CommandRefused(f"unknown benchmark {name!r}; known: {', '.join(known)}")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", f"benchmarks.{name}", *(arguments or [])])
+    program = [sys.executable, "-P", "-m", f"benchmarks.{name}", *(arguments or [])]
+    os.execve(sys.executable, program, environment_of_rooms())
 
 
 def benchmarks() -> dict[str, str]:

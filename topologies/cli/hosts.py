@@ -59,7 +59,7 @@ def _enter(name: str, command: list[str]) -> None:
 
 def exec_(
     host: HostName,
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="After `--`.")],
 ) -> None:
     """Run a command in a host's network namespace; output and exit status are the command's.
 
@@ -92,7 +92,7 @@ def shell(host: HostName) -> None:
 
 def capture(
     slice_: Annotated[str, typer.Argument(metavar="SLICE", help="Name or S-NSSAI of a slice.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE.pcapng")],
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
     duration: Annotated[
         float | None, typer.Option(help="Seconds; until Ctrl-C when not given.", min=0.1)
     ] = None,

@@ -46,10 +46,8 @@ class Northbound:
     def delete(self, path: str) -> None:
         self._exchange("DELETE", path)
 
-    def lines(self, path: str, **parameters: Any) -> Iterator[str]:
-        """A text resource, line by line."""
-        answer = self._exchange("GET", path, params=parameters)
-        yield from answer.text.splitlines()
+    def close(self) -> None:
+        self._session.close()
 
     def _exchange(self, method: str, path: str, **arguments: Any) -> requests.Response:
         url = f"{self.url}/api/v1/{path}"
@@ -62,27 +60,18 @@ class Northbound:
             ) from error
         if not answer.ok:
             kind = NotFound if answer.status_code == 404 else CommandRefused
-            raise kind(f"{reason_of(answer)} ({method} /api/v1/{path}: {answer.status_code})")
+            raise kind(reason_of(answer))
         return answer
 
 
 def reason_of(answer: requests.Response) -> str:
-    """The API's own words about a refusal, on one line."""
+    """The API's own words about a refusal, on one line: what was wrong; what would be right."""
     try:
         body = answer.json()
-    except requests.JSONDecodeError:
-        return answer.text.strip().splitlines()[0] if answer.text.strip() else answer.reason
-    detail = body.get("detail", body) if isinstance(body, dict) else body
-    if isinstance(detail, list):  # FastAPI's list of validation errors
-        return "; ".join(
-            f"{'.'.join(str(p) for p in item.get('loc', []))}: {item.get('msg', item)}"
-            if isinstance(item, dict)
-            else str(item)
-            for item in detail
-        )
-    if isinstance(detail, dict):
-        return str(detail.get("reason") or detail.get("message") or detail)
-    return str(detail)
+        words = (body["error"], body["hint"])
+    except (requests.JSONDecodeError, TypeError, KeyError):
+        words = (answer.reason or "no reason given", answer.text[:200])
+    return "; ".join(" ".join(str(word).split()) for word in words if word)
 
 
 @contextmanager
@@ -92,4 +81,4 @@ def northbound() -> Iterator[Northbound]:
     try:
         yield api
     finally:
-        api._session.close()
+        api.close()

@@ -8,7 +8,7 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,11 +19,14 @@ from topologies.cli import terminal
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import running
 
+if TYPE_CHECKING:  # what starting needs is not loaded for commands that only look
+    from topologies.scenario.schema import Scenario
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ScenarioName = Annotated[
     str, typer.Argument(metavar="SCENARIO", help="Name of a shipped scenario, or a YAML file.")
 ]
-Seed = Annotated[int | None, typer.Option(help="Seed of demand and mobility.", min=0)]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of demand and mobility.", min=0)]
 XappFolders = Annotated[
     list[Path] | None,
     typer.Option("--xapp", metavar="DIR", help="Also deploy the xApp in this folder. Repeatable."),
@@ -97,32 +100,37 @@ def require_root() -> None:
         )
 
 
-def start(
+def checked(
     scenario: str,
-    seed: int | None,
-    policy: Policy,
-    xapps: list[Path] | None,
     overrides: list[str] | None,
+    seed: int | None,
     duration_s: float | None = None,
-) -> RunFolder:
-    """Check everything that can be checked first, then bring the testbed up."""
-    from topologies import lifecycle
+) -> Scenario:
+    """The scenario as asked for; raises `ScenarioError` with every problem of it."""
     from topologies.scenario.loader import load
 
-    require_root()
     options = [*(overrides or [])]
     if seed is not None:
         options.append(f"seed={seed}")
     if duration_s is not None:
         options.append(f"duration_s={duration_s}")
+    return load(scenario, options)
+
+
+def start(scenario: Scenario, policy: Policy, xapps: list[Path] | None) -> RunFolder:
+    """Bring a testbed up, showing its steps."""
+    from topologies import lifecycle
+
+    require_root()
     for folder in xapps or []:
         if not (folder / "config-file.json").is_file():
             raise CommandRefused(
                 f"{folder}: not an xApp's folder: it has no config-file.json; "
                 "make one with ./testbed.sh xapp new NAME"
             )
-    request = lifecycle.Start(load(scenario, options), policy.value, tuple(xapps or ()))
-    return lifecycle.up(request, terminal.step)
+    return lifecycle.up(
+        lifecycle.Start(scenario, policy.value, tuple(xapps or ())), terminal.step
+    )
 
 
 def up(
@@ -141,7 +149,7 @@ def up(
       ./testbed.sh up minimal --set access_points.ap1.down_mbps=10 --xapp my-xapp
     """
     started_s = time.monotonic()
-    run = start(scenario, seed, policy, xapp, overrides)
+    run = start(checked(scenario, overrides, seed), policy, xapp)
     port = Inventory.load(run.inventory).northbound_tcp_port
     print(
         f"run {run.run_id} is up after {time.monotonic() - started_s:.1f} s: "

@@ -1,1 +1,1 @@
-"""From what was counted to what is claimed: windows, SLA, balance, validity, summary, tables, report."""
+"""From what was counted to what is claimed: windows, SLA, balance, summary, tables, report."""

@@ -78,7 +78,7 @@ def parse(text: str) -> tuple[Document, list[Problem]]:
             lines[path] = line
             if problem:
                 problems.append(Problem(path, problem))
-        content = loader.construct_document(root)
+        content = _unshared(loader.construct_document(root))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise Malformed(mark.line + 1 if mark else 1, f"not YAML: {_reason(error)}") from error
@@ -116,6 +116,13 @@ def _walk_mapping(node: yaml.MappingNode, path: Path) -> Iterator[tuple[Path, in
         seen[name] = line
         yield (*path, name), line, problem
         yield from _walk(value, (*path, name))
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which aliases are values of their own, so that an override changes one place."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
 def not_finite(value: Any, path: Path = ()) -> Iterator[Problem]:

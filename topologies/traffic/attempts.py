@@ -21,7 +21,7 @@ from scapy.packet import Packet, Raw
 from controller.contracts.addressing import CENTRE_IP, GATEWAY_IP, GATEWAY_MAC
 from controller.contracts.inventory import Host, Inventory, Service, Session, User
 from controller.contracts.slices import dscp_of
-from topologies.traffic.host_sockets import network_namespace
+from topologies.namespaces import inside
 from topologies.traffic.leaks import packet_socket
 from topologies.traffic.packet_filter import (
     ACCEPT,
@@ -222,7 +222,7 @@ def _marked_program() -> list[Instruction]:
 
 
 def _send(host: Host, attempts: list[Attempt], count: int) -> None:
-    with network_namespace(host.netns_path):
+    with inside(host.netns_path):
         raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     with raw:
         raw.bind((host.interface, 0))

@@ -6,43 +6,21 @@ for every host: enter, make the socket, come back.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+from topologies.namespaces import inside
 from topologies.traffic.flows import Endpoint
 
-_CLONE_NEWNET = 0x40000000
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _SO_MEMINFO = 55
 _SK_MEMINFO_DROPS = 8
 SO_TIMESTAMPNS = 35
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-@contextmanager
-def network_namespace(path: str) -> Iterator[None]:
-    """The calling thread is in the namespace at `path` (/proc/PID/ns/net) for the block."""
-    with open("/proc/thread-self/ns/net") as home, open(path) as there:
-        _setns(there.fileno(), path)
-        try:
-            yield
-        finally:
-            _setns(home.fileno(), "the namespace before")
-
-
-def _setns(descriptor: int, what: str) -> None:
-    if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"cannot enter {what}: {os.strerror(code)}")
 
 
 def udp_socket(netns_path: str, local: Endpoint, remote: Endpoint) -> socket.socket:
     """A connected, non-blocking UDP socket of the host; kernel demultiplexes by both ends."""
-    with network_namespace(netns_path):
+    with inside(netns_path):
         opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             # Flows of one service share its address and port; connect() tells them apart.

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 from controller.contracts.addressing import GATEWAY_IP
 from controller.contracts.inventory import Address, Host, Inventory
-from topologies.traffic.host_sockets import enlarge_receive_buffer, network_namespace
+from topologies.namespaces import inside
+from topologies.traffic.host_sockets import enlarge_receive_buffer
 from topologies.traffic.packet_filter import (
     ACCEPT,
     ANCILLARY_PACKET_TYPE,
@@ -130,7 +131,7 @@ class LeakDetector:
 
 def packet_socket(host: Host, program: Sequence[Instruction]) -> socket.socket:
     """A non-blocking raw socket of the host's interface that sees what `program` accepts."""
-    with network_namespace(host.netns_path):
+    with inside(host.netns_path):
         # Protocol 0 receives nothing: the filter must be in place before the first frame.
         opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:

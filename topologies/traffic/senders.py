@@ -19,6 +19,7 @@ from typing import Any
 from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from topologies.demand import rate_mbps
+from topologies.errors import EmulationError
 from topologies.scenario.schema import Scenario
 from topologies.traffic.control_thread import ControlThread
 from topologies.traffic.counters import FlowCounters
@@ -137,7 +138,7 @@ def main(arguments: list[str]) -> int:
     run = RunFolder(Path(arguments[0]))
     try:
         senders = Senders(run, *read_inputs(run))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EmulationError) as error:
         print(f"senders: {error}", file=sys.stderr)
         return 1
     handlers: dict[str, Any] = {

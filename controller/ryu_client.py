@@ -1,0 +1,90 @@
+"""The RIC's side of `ryu.sock`: typed calls to the Ryu process.
+
+Purposes have connections of their own, because answers on one come in order and
+a reservation must not wait behind a large read of counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controller.contracts import rpc
+from controller.contracts.run_folder import RunFolder
+from controller.network_view import Network
+from controller.reconcile import Change, installed_program
+from controller.switch_program import SwitchProgram
+
+_STATUS_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True)
+class RyuStatus:
+    """`boot` changes when Ryu restarts; a switch's number when it connects anew."""
+
+    boot: str
+    switches: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one switch said to a change."""
+
+    confirmed: bool
+    detail: str
+    at_ns: int
+
+
+class RyuClient:
+    """Raises `rpc.RpcError` (and `RpcUnavailable`) from every call."""
+
+    def __init__(self, network: Network, run: RunFolder) -> None:
+        self._dpids = {s.name: s.dpid for s in network.switches.values()}
+        self._names = {str(s.dpid): s.name for s in network.switches.values()}
+        self._retired: dict[str, Any] = {}
+        self._connections = {
+            purpose: rpc.AsyncConnection(run.ryu_socket)
+            for purpose in ("reserve", "flows", "counters", "status")
+        }
+
+    async def status(self) -> RyuStatus:
+        answer = await self._connections["status"].call("status", timeout_s=_STATUS_TIMEOUT_S)
+        switches = {self._names[d]: n for d, n in answer["switches"].items() if d in self._names}
+        return RyuStatus(answer["boot"], switches)
+
+    async def read(self, switch: str) -> tuple[SwitchProgram, int]:
+        """What is installed, and how many flows are not ours."""
+        document = await self._connections["flows"].call("read", dpid=self._dpids[switch])
+        return installed_program(switch, document)
+
+    async def change(
+        self, changes: Mapping[str, Change], generation: int, purpose: str = "flows"
+    ) -> dict[str, Answer]:
+        """By switch name; all switches at once. Empty changes must not be sent."""
+        by_dpid = {str(self._dpids[name]): c.as_json() for name, c in changes.items()}
+        answers = await self._connections[purpose].call(
+            "change", generation=generation, changes=by_dpid
+        )
+        found = {}
+        for dpid, answer in answers.items():
+            self._retired[dpid] = answer.get("retired", self._retired.get(dpid, {}))
+            found[self._names[dpid]] = Answer(
+                answer["confirmed"], answer["detail"], answer.get("at_ns", 0)
+            )
+        return found
+
+    async def counters(self, cookies: Mapping[str, list[int]]) -> dict[str, Any]:
+        """By switch name; see ryu_app.py."""
+        by_dpid = {str(self._dpids[name]): wanted for name, wanted in cookies.items()}
+        answers = await self._connections["counters"].call("counters", cookies=by_dpid)
+        return {self._names[dpid]: answer for dpid, answer in answers.items()}
+
+    async def restore_retired(self) -> None:
+        """Tell a fresh Ryu the earlier lives of meters."""
+        if self._retired:
+            await self._connections["flows"].call("restore", retired=self._retired)
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            connection.close()

@@ -1,0 +1,192 @@
+"""What Ryu does with one switch: apply a change in order and read it back, read, count.
+
+Order of a change: meters added and modified, barrier, read back; flows in one
+atomic bundle, barrier, read back; meters no flow uses any more, deleted last.
+A meter's counters start anew when it is modified, so they are read in the same
+write, directly before (nothing is forwarded between two messages of one write in
+userspace mode), and kept in `Retired`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller import openflow as of
+from controller.switch_program import (
+    GENERATION_MASK,
+    KIND_AND_SLICE_MASK,
+    OWNER_COOKIE,
+    OWNER_MASK,
+    match_of,
+)
+from controller.switch_session import ExchangeFailed, SwitchSession
+
+Document = Mapping[str, Any]
+Retired = dict[int, dict[str, int]]
+"""Meter id -> counters of its earlier lives."""
+
+_EXACT_FLOW = ("actions", "metadata", "meter_id", "goto")
+
+
+class ReadBackDiffers(Exception):
+    """The barrier came back, but the switch shows something else than was sent."""
+
+
+def apply_change(
+    session: SwitchSession, change: Document, generation: int, retired: Retired
+) -> None:
+    """Make it and confirm it. Raises `ExchangeFailed`, `ReadBackDiffers`."""
+    if change["meters_add"] or change["meters_modify"]:
+        _set_meters(session, change, retired)
+    if change["flows_add"] or change["flows_delete"]:
+        _replace_flows(session, change, generation)
+    if change["meters_delete"]:
+        _delete_meters(session, change["meters_delete"], retired)
+
+
+def _set_meters(session: SwitchSession, change: Document, retired: Retired) -> None:
+    dp = session.datapath
+    modified, added = change["meters_modify"], change["meters_add"]
+    messages = []
+    for meter in modified:
+        messages += [
+            of.meter_stats_request(dp, meter["meter_id"]),
+            of.meter_change(dp, "modify", meter),
+        ]
+    messages += [of.meter_change(dp, "add", meter) for meter in added]
+    messages.append(of.barrier(dp))
+    wanted = [*modified, *added]
+    messages += [of.meter_config_request(dp, meter["meter_id"]) for meter in wanted]
+    answers = session.exchange(messages)
+    for index, meter in enumerate(modified):
+        _retire(retired, meter["meter_id"], answers[2 * index])
+    for meter, replies in zip(wanted, answers[-len(wanted) :], strict=True):
+        _confirm_meter(meter, replies)
+
+
+def _confirm_meter(meter: Document, replies: list[Any]) -> None:
+    found = [of.meter_read(config) for reply in replies for config in reply.body]
+    if found != [dict(meter)]:
+        raise ReadBackDiffers(f"meter {meter['meter_id']}: sent {dict(meter)}, read {found}")
+
+
+def _retire(retired: Retired, meter_id: int, replies: list[Any]) -> None:
+    kept = retired.setdefault(meter_id, {})
+    for reply in replies:
+        for stats in reply.body:
+            for name, count in of.meter_counters(stats).items():
+                kept[name] = kept.get(name, 0) + count
+
+
+def _delete_meters(session: SwitchSession, meters: list[Document], retired: Retired) -> None:
+    dp = session.datapath
+    messages = []
+    for meter in meters:
+        messages += [
+            of.meter_stats_request(dp, meter["meter_id"]),
+            of.meter_change(dp, "delete", meter),
+        ]
+    answers = session.exchange([*messages, of.barrier(dp), of.meter_config_request(dp)])
+    for index, meter in enumerate(meters):
+        _retire(retired, meter["meter_id"], answers[2 * index])
+    left = {config.meter_id for reply in answers[-1] for config in reply.body}
+    still = left & {meter["meter_id"] for meter in meters}
+    if still:
+        raise ReadBackDiffers(f"meters {sorted(still)} were deleted and are still there")
+
+
+def _replace_flows(session: SwitchSession, change: Document, generation: int) -> None:
+    dp = session.datapath
+    added, deleted = change["flows_add"], change["flows_delete"]
+    mods = [of.flow_delete(dp, flow) for flow in deleted]
+    mods += [of.flow_add(dp, flow, generation) for flow in added]
+    try:
+        session.exchange(of.bundle(dp, generation, mods))
+    except ExchangeFailed:
+        _discard(session, generation)
+        raise
+    requests = [
+        of.flows_request(dp, OWNER_COOKIE | generation, OWNER_MASK | GENERATION_MASK),
+        *(of.flows_request(dp, flow=flow) for flow in deleted),
+    ]
+    answers = session.exchange(requests)
+    _confirm_added(added, _flows(answers[0]))
+    for flow, replies in zip(deleted, answers[1:], strict=True):
+        if _key(flow) in {_key(f) for f in _flows(replies)}:
+            raise ReadBackDiffers(f"flow {_key(flow)} was deleted and is still there")
+
+
+def _discard(session: SwitchSession, bundle_id: int) -> None:
+    """A bundle whose commit failed is gone already; then the switch says so."""
+    try:
+        session.exchange([of.bundle_discard(session.datapath, bundle_id)])
+    except ExchangeFailed:
+        return
+
+
+def _confirm_added(added: list[Document], installed: list[dict[str, Any]]) -> None:
+    found = {_key(flow): flow for flow in installed}
+    for flow in added:
+        seen = found.get(_key(flow))
+        if seen is None:
+            raise ReadBackDiffers(f"flow {_key(flow)} was added and is not there")
+        sent = {name: flow[name] for name in _EXACT_FLOW}
+        read = {name: seen[name] for name in _EXACT_FLOW}
+        if sent != read:
+            raise ReadBackDiffers(f"flow {_key(flow)}: sent {sent}, read {read}")
+
+
+def _flows(replies: list[Any]) -> list[dict[str, Any]]:
+    return [of.flow_read(stats) for reply in replies for stats in reply.body]
+
+
+def _key(flow: Document) -> tuple[Any, ...]:
+    return flow["table_id"], flow["priority"], match_of(flow["match"])
+
+
+def read_program(session: SwitchSession) -> dict[str, Any]:
+    """All flows and meters of the switch, in the plain form."""
+    dp = session.datapath
+    flows, meters = session.exchange([of.flows_request(dp), of.meter_config_request(dp)])
+    return {
+        "flows": _flows(flows),
+        "meters": [of.meter_read(config) for reply in meters for config in reply.body],
+    }
+
+
+def read_counters(session: SwitchSession, cookies: list[int], retired: Retired) -> dict[str, Any]:
+    """Ports, queues, meters (earlier lives included) and totals of flows by cookie."""
+    dp = session.datapath
+    totals = [of.flow_totals_request(dp, c, OWNER_MASK | KIND_AND_SLICE_MASK) for c in cookies]
+    ports, queues, meters, *flows = session.exchange(
+        [
+            of.port_stats_request(dp),
+            of.queue_stats_request(dp),
+            of.meter_stats_request(dp),
+            *totals,
+        ]
+    )
+    return {
+        "ports": {str(s.port_no): of.port_counters(s) for r in ports for s in r.body},
+        "queues": [of.queue_counters(s) for r in queues for s in r.body],
+        "meters": _with_earlier_lives(meters, retired),
+        "flows": [
+            {
+                "cookie": cookie,
+                "packets": sum(r.body.packet_count for r in replies),
+                "bytes": sum(r.body.byte_count for r in replies),
+            }
+            for cookie, replies in zip(cookies, flows, strict=True)
+        ],
+    }
+
+
+def _with_earlier_lives(replies: list[Any], retired: Retired) -> dict[str, dict[str, int]]:
+    found = {i: dict(c) for i, c in retired.items()}
+    for reply in replies:
+        for stats in reply.body:
+            kept = found.setdefault(stats.meter_id, {})
+            for name, count in of.meter_counters(stats).items():
+                kept[name] = kept.get(name, 0) + count
+    return {str(meter_id): counters for meter_id, counters in found.items()}

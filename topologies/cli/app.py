@@ -1,0 +1,132 @@
+"""All commands in one place, and what happens around each: signals, errors, exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+import typer
+from typer.exceptions import TyperException
+
+from controller.contracts.rpc import RpcError
+from topologies.cli import (
+    batch,
+    development,
+    figures,
+    hosts,
+    resources,
+    running,
+    terminal,
+    xapps,
+)
+from topologies.cli.errors import CommandRefused
+from topologies.errors import EmulationError
+from topologies.scenario.errors import ScenarioError
+
+INTERRUPTED = 130
+
+START = "Start here"
+TESTBED = "A running testbed"
+THINGS = "What is in it"
+FIGURES = "Figures"
+DEVELOPMENT = "Working on the testbed"
+
+# Everything after the first word belongs to the other program, options included.
+PASS_THROUGH = {"allow_interspersed_args": False, "ignore_unknown_options": True}
+
+app = typer.Typer(
+    name="./testbed.sh",
+    help="Holon: network slices, digital twins and xApps on an emulated network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _add(
+    panel: str, name: str, function: Callable[..., None], settings: dict[str, Any] | None = None
+) -> None:
+    app.command(name, rich_help_panel=panel, context_settings=settings)(function)
+
+
+_add(START, "demo", batch.demo)
+_add(START, "run", batch.run)
+_add(START, "doctor", running.doctor)
+_add(START, "setup", running.setup)
+_add(TESTBED, "up", running.up)
+_add(TESTBED, "status", running.status)
+_add(TESTBED, "exec", hosts.exec_, PASS_THROUGH)
+_add(TESTBED, "shell", hosts.shell)
+_add(TESTBED, "env", running.env)
+_add(TESTBED, "down", running.down)
+_add(TESTBED, "clean", running.clean)
+for _resource in resources.RESOURCES:
+    app.add_typer(
+        resources.group(_resource), name=_resource.command, rich_help_panel=THINGS
+    )
+app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
+_add(FIGURES, "measure", figures.measure)
+_add(FIGURES, "capture", hosts.capture)
+_add(FIGURES, "report", figures.report)
+_add(FIGURES, "compare", figures.compare)
+_add(FIGURES, "bench", figures.bench, PASS_THROUGH)
+_add(DEVELOPMENT, "test", development.test, PASS_THROUGH)
+_add(DEVELOPMENT, "train", development.train, PASS_THROUGH)
+app.add_typer(development.models_commands, name="models", rich_help_panel=DEVELOPMENT)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; every refusal is one line on stderr and a status other than 0."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        status = app(list(arguments), standalone_mode=False, prog_name="./testbed.sh")
+        sys.stdout.flush()
+        return int(status or 0)
+    except CommandRefused as error:
+        terminal.error_line(str(error))
+        return error.exit_status
+    except TyperException as error:
+        terminal.error_line(f"{_usage_problem(error)} (see ./testbed.sh {_help_of(arguments)})")
+        return 2
+    except (ScenarioError, EmulationError) as error:
+        terminal.error_line(str(error))
+        return 1
+    except RpcError as error:
+        terminal.error_line(f"{error}; see ./testbed.sh status")
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        terminal.error_line("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (| head): no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """TERM and HUP end a command like Ctrl-C: through every `finally`."""
+    raise KeyboardInterrupt
+
+
+def _usage_problem(error: TyperException) -> str:
+    describe = getattr(error, "format_message", None)
+    text = describe() if describe else str(error)
+    return " ".join(str(text).split()).rstrip(".")
+
+
+def _help_of(arguments: Sequence[str]) -> str:
+    """`--help` of the command that was meant, as far as it exists."""
+    commands = {command.name: None for command in app.registered_commands}
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    meant = list(arguments[:1]) if arguments[:1] and arguments[0] in {*commands, *groups} else []
+    inside = groups.get(meant[0]) if meant else None
+    if inside is not None and len(arguments) > 1:
+        names = {command.name for command in inside.registered_commands}
+        meant += [arguments[1]] if arguments[1] in names else []
+    return " ".join([*meant, "--help"])

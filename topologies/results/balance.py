@@ -1,0 +1,112 @@
+"""The packet balance: every packet that was sent is received or was dropped by a rule. Pure.
+
+sent - received - meter drops - queue drops = 0, per slice, from traffic start until the
+network has drained. Slices that share a queue which dropped are balanced together, because
+nobody can say whose the dropped packets were. For a slice with TCP the hosts do not count
+packets, so what entered and left the switches takes the place of sent and received; there,
+what is lost between host and switch shows only in the socket and host drops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from topologies.results.evidence import SharedQueueDrops, SwitchCounts, SwitchTotals
+from topologies.traffic.flows import Flow
+
+
+@dataclass(frozen=True)
+class HostCounts:
+    """Packets of one slice since traffic start, as senders and receivers counted them."""
+
+    sent: int
+    received: int
+    host_drops: int
+    """Part of `sent` that the sending kernel refused."""
+    socket_drops: int
+    """Part of the missing that reached the receiving host and found the buffer full."""
+    has_tcp: bool
+
+
+@dataclass(frozen=True)
+class Balance:
+    slice_ids: tuple[int, ...]
+    basis: Literal["hosts", "switches"]
+    sent: int
+    received: int
+    meter_drops: int
+    queue_drops: int
+    host_drops: int
+    socket_drops: int
+
+    @property
+    def missing(self) -> int:
+        """Packets nobody accounts for; negative when drops were counted twice."""
+        return self.sent - self.received - self.meter_drops - self.queue_drops
+
+
+def host_counts(flows: Sequence[Flow], totals: npt.NDArray[np.void]) -> dict[int, HostCounts]:
+    """Per slice id, the filler's included."""
+    result = {}
+    for slice_id in sorted({f.slice_id for f in flows}):
+        rows = [f.flow_id for f in flows if f.slice_id == slice_id]
+        result[slice_id] = HostCounts(
+            sent=int(totals["sent_packets"][rows].sum()),
+            received=int(totals["received_packets"][rows].sum()),
+            host_drops=int(totals["host_drops"][rows].sum()),
+            socket_drops=int(totals["socket_drops"][rows].sum()),
+            has_tcp=any(f.slice_id == slice_id and f.kind == "tcp" for f in flows),
+        )
+    return result
+
+
+def balances(hosts: dict[int, HostCounts], switches: SwitchCounts) -> list[Balance]:
+    """One balance a group of slices, smallest slice id first.
+
+    ValueError when the switches counted nothing of a slice that has traffic.
+    """
+    unknown = sorted(set(hosts) - set(switches.slices))
+    if unknown:
+        raise ValueError(f"the switches' counters lack slices {unknown}")
+    return [_balance(group, hosts, switches) for group in _groups(sorted(hosts), switches.shared)]
+
+
+def _balance(
+    group: tuple[int, ...], hosts: dict[int, HostCounts], switches: SwitchCounts
+) -> Balance:
+    host = [hosts[s] for s in group]
+    switch = [switches.slices[s] for s in group]
+    tcp = any(h.has_tcp for h in host)
+    shared = sum(d.packets for d in switches.shared if d.slice_ids & set(group))
+    return Balance(
+        slice_ids=group,
+        basis="switches" if tcp else "hosts",
+        sent=_sum_entered(switch) if tcp else sum(h.sent for h in host),
+        received=sum(s.delivered for s in switch) if tcp else sum(h.received for h in host),
+        meter_drops=sum(s.meter_drops for s in switch),
+        queue_drops=sum(s.queue_drops for s in switch) + shared,
+        host_drops=sum(h.host_drops for h in host),
+        socket_drops=sum(h.socket_drops for h in host),
+    )
+
+
+def _sum_entered(switch: Iterable[SwitchTotals]) -> int:
+    return sum(s.entered for s in switch)
+
+
+def _groups(slice_ids: Sequence[int], shared: Sequence[SharedQueueDrops]) -> list[tuple[int, ...]]:
+    """Slices joined by shared queues that dropped."""
+    groups = [{slice_id} for slice_id in slice_ids]
+    for drops in shared:
+        if drops.packets == 0:
+            continue
+        joined = [g for g in groups if g & drops.slice_ids]
+        groups = [g for g in groups if not g & drops.slice_ids]
+        if joined:
+            groups.append(set().union(*joined))
+    return sorted(tuple(sorted(group)) for group in groups)

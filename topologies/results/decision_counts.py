@@ -1,0 +1,49 @@
+"""Decisions of a measured window in numbers, and how long the loop took. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from controller.contracts.decisions import Action, DecisionRecord, Effect, Verdict
+from topologies.results.evidence import moment_ns
+from topologies.results.percentiles import percentiles
+
+_EFFECTS = (Effect.VERIFIED, Effect.REFUTED, Effect.NOT_EXERCISED)
+
+
+def decisions_between(
+    decisions: Sequence[DecisionRecord], start_ns: int, end_ns: int
+) -> list[DecisionRecord]:
+    return [d for d in decisions if start_ns <= moment_ns(d) < end_ns]
+
+
+def decision_counts(decisions: Sequence[DecisionRecord]) -> dict[str, Any]:
+    """The summary's block; an effect still pending is counted in `pending` only."""
+    return {
+        **_counts(decisions),
+        "by_action": {
+            action.value: _counts([d for d in decisions if d.action is action]) for action in Action
+        },
+    }
+
+
+def _counts(decisions: Sequence[DecisionRecord]) -> dict[str, int]:
+    applied = [d for d in decisions if d.verdict is Verdict.APPLIED]
+    counts = {v.value: sum(d.verdict is v for d in decisions) for v in Verdict}
+    effects = {e.value: sum(d.effect is e for d in applied) for e in _EFFECTS}
+    return {**counts, **effects, "pending": sum(d.effect is Effect.PENDING for d in applied)}
+
+
+def loop_latency(decisions: Sequence[DecisionRecord], centre_delay_ms: float) -> dict[str, Any]:
+    """Of applied decisions that a twin update set off, less the centre link's stated delay."""
+    latencies_ms = [
+        d.loop_latency_ms
+        for d in decisions
+        if d.verdict is Verdict.APPLIED and d.loop_latency_ms is not None
+    ]
+    return {
+        **percentiles(latencies_ms, ("p50", "p99")),
+        "samples": len(latencies_ms),
+        "subtracted_centre_delay_ms": centre_delay_ms,
+    }
