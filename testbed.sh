@@ -10,8 +10,8 @@ log=$venv/setup.log
 policy=/usr/sbin/policy-rc.d
 policy_mark='# made by testbed.sh for one apt-get install; safe to delete'
 
-packages_run=(openvswitch-switch mininet iperf3 vdeplug vde-wirefilter iproute2 ethtool tcpdump
-    python3-venv)
+packages_run=(openvswitch-switch mininet iperf3 vdeplug vde-wirefilter iproute2 ethtool net-tools
+    tcpdump iputils-ping python3-venv)
 packages_test=(chromium)
 interval_s=3 # how often a long step says that it is alive
 

@@ -1,8 +1,9 @@
 """Reservation policies on the fluid model: satisfied windows against reserved capacity.
 
-An overloaded (cell, slice) loses what exceeds its reservation, as the slice's
-meter does; nothing is borrowed.  A 1 s window of a slice is satisfied when its
-network-wide loss is within both the goodput tolerance and the SLA's loss bound.
+An overloaded (cell, slice) loses what exceeds its reservation; nothing is
+borrowed, since the scenario's filler takes all that is left of a bottleneck.  A
+1 s window of a slice is satisfied when its network-wide loss is within both the
+goodput tolerance and the SLA's loss bound.
 """
 
 from __future__ import annotations
@@ -111,11 +112,15 @@ def planner(
 def fitted(plan: FloatArray, limit_kbps: FloatArray) -> FloatArray:
     """A plan [cell, slice, time] scaled down in each cell to what may be reserved there."""
     total = plan.sum(axis=1, keepdims=True)
-    return plan * np.minimum(1.0, limit_kbps[:, None, None] / np.maximum(total, 1e-9))
+    share = np.minimum(1.0, limit_kbps[:, None, None] / np.maximum(total, 1e-9))
+    return np.asarray(plan * share)
 
 
 def smoothing(
-    level_ratio: float, trend_ratio: float, horizon_reports: float, margin_ratio: float,
+    level_ratio: float,
+    trend_ratio: float,
+    horizon_reports: float,
+    margin_ratio: float,
     margin_kbps: float,
 ) -> Callable[[FloatArray], FloatArray]:
     """Holt's exponential smoothing with a trend, plus a margin."""

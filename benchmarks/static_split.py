@@ -176,7 +176,7 @@ def report(scenario: Scenario, split_mbps: FloatArray, seeds: range, duration_s:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scenario", default="crossroads")
-    parser.add_argument("--step-mbps", type=float, default=0.5)
+    parser.add_argument("--step-mbps", type=float, default=0.25)
     parser.add_argument("--duration", type=float, default=DURATION_S)
     parser.add_argument("--write", action="store_true", help="into the scenario's file")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Tables 5 and 6: which port a packet leaves by, and what happens to it there.
+"""Table 4: which port a packet leaves by.
 
 Access points know the users they carry and the servers on them and give the
 rest to the core; the core knows everybody; the air knows one access point per
@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.contracts.addressing import COLLECTOR_IP, GATEWAY_MAC
-from controller.contracts.inventory import Cell, Host, Port, PortRole, SwitchRole
-from controller.contracts.slices import dscp_of, queue_of
+from controller.contracts.addressing import COLLECTOR_IP
+from controller.contracts.inventory import Cell, Host, PortRole, SwitchRole
 from controller.errors import NetworkDescriptionError
-from controller.metering import slice_meter_id
-from controller.network_state import NetworkState, PairKey
+from controller.network_state import NetworkState
 from controller.network_view import Network
 from controller.pipeline import (
     EGRESS,
@@ -22,20 +20,16 @@ from controller.pipeline import (
     FORWARD,
     IPV4,
     MatchFields,
-    both,
     egress,
     matched,
     of_slice,
-    pair,
     rule,
 )
-from controller.switch_program import IN_PORT, Action, Direction, Flow, Kind, SwitchProgram
-
-# -- table 5 -------------------------------------------------------------------
+from controller.switch_program import NO_SLICE, Flow, Kind, SwitchProgram
 
 
 def forward(network: Network, state: NetworkState, switch: str) -> Iterator[Flow]:
-    """Table 5. Raises `NetworkDescriptionError` when a collector cannot be told from another."""
+    """Table 4. Raises `NetworkDescriptionError` when a collector cannot be told from another."""
     role = network.switches[switch].role
     if role is SwitchRole.AIR:
         yield from _on_air(network, state)
@@ -55,12 +49,19 @@ def _nowhere(network: Network) -> Iterator[Flow]:
         yield rule(FORWARD, 10, match, kind=Kind.MISS, slice_id=slice_id)
 
 
-def _to(ip: str, port_no: int, in_port: int | None = None) -> Flow:
+def _to(
+    ip: str,
+    port_no: int,
+    in_port: int | None = None,
+    kind: Kind = Kind.PATH,
+    slice_id: int = NO_SLICE,
+) -> Flow:
     match: MatchFields = {"eth_type": IPV4, "ipv4_dst": ip}
     if in_port is not None:
         match["in_port"] = in_port
     priority = 300 if in_port is None else 400
-    return rule(FORWARD, priority, match, write=egress(port_no), goto=EGRESS)
+    write = egress(port_no)
+    return rule(FORWARD, priority, match, kind=kind, slice_id=slice_id, write=write, goto=EGRESS)
 
 
 def _on_air(network: Network, state: NetworkState) -> Iterator[Flow]:
@@ -74,7 +75,8 @@ def _on_air(network: Network, state: NetworkState) -> Iterator[Flow]:
             yield rule(FORWARD, 300, {"in_port": port_no}, write=up, goto=EGRESS)
         for cell_id in sorted(attachment.accepted):
             for address in network.user_addresses(user):
-                yield _to(address.ip, port_no, cells[cell_id].air_port)
+                air_port = cells[cell_id].air_port
+                yield _to(address.ip, port_no, air_port, Kind.USER, address.slice_id)
     sink = network.filler_sink()
     if sink is None:
         return
@@ -171,93 +173,3 @@ def _collector_at_access_point(network: Network, cell: Cell) -> Iterator[Flow]:
         )
     for name in from_elsewhere:
         yield _to(COLLECTOR_IP, network.hosts[name].port_no, cell.up_port)
-
-
-# -- table 6 -------------------------------------------------------------------
-
-
-def egress_rules(network: Network, switch: str) -> Iterator[Flow]:
-    """Table 6."""
-    for port in network.ports[switch]:
-        if port.role is PortRole.INFRASTRUCTURE:
-            yield from _towards_switch(network, port)
-        else:
-            yield from _towards_host(network, port)
-
-
-def _towards_switch(network: Network, port: Port) -> Iterator[Flow]:
-    cell = _cell_behind(network, port)
-    if cell is None:
-        match: MatchFields = {"in_port": port.port_no, "metadata": matched(egress(port.port_no))}
-        yield rule(EGRESS, 200, match, kind=Kind.MISS)
-        yield from _queued(network, port, None, 100, {}, port.port_no)
-        return
-    yield from _queued(network, port, cell, 100, {}, port.port_no)
-    # Between two users of the cell: back to the air, metered and queued like the rest.
-    yield from _queued(network, port, cell, 200, {"in_port": port.port_no}, IN_PORT)
-
-
-def _queued(
-    network: Network,
-    port: Port,
-    cell: Cell | None,
-    priority: int,
-    match: MatchFields,
-    output: int,
-) -> Iterator[Flow]:
-    """One rule per pair on a port with queues, one for all on another."""
-    if port.rate_kbps is None or not network.inventory.slicing:
-        here: MatchFields = {**match, "metadata": matched(egress(port.port_no))}
-        yield rule(EGRESS, priority, here, actions=[("output", output)])
-        return
-    for key in network.all_pairs:
-        here = {**match, "metadata": matched(both(egress(port.port_no), pair(*key)))}
-        meter_id = None
-        if cell is not None and key in network.pairs:
-            meter_id = slice_meter_id(network, cell, key, Direction.DOWN)
-        actions: list[Action] = [_queue(key), ("output", output)]
-        yield rule(EGRESS, priority, here, actions=actions, meter_id=meter_id)
-
-
-def _queue(key: PairKey) -> Action:
-    return "set_queue", queue_of(dscp_of(*key))
-
-
-def _cell_behind(network: Network, port: Port) -> Cell | None:
-    for cell in network.cells_of_switch[port.switch]:
-        if cell.down_port == port.port_no:
-            return cell
-    return None
-
-
-def _towards_host(network: Network, port: Port) -> Iterator[Flow]:
-    """Only slices in which the host has an address; its port never moves, so these
-    rules, and with them the delivery counters, live as long as the network."""
-    host = network.hosts[port.peer]
-    slice_ids = sorted({a.slice_id for a in network.local_addresses[host.name]})
-    queued = port.rate_kbps is not None and network.inventory.slicing
-    for slice_id in slice_ids:
-        if not queued:
-            yield _delivery(port, host, slice_id, of_slice(slice_id), [])
-            continue
-        for key in network.all_pairs:
-            if key[0] == slice_id:
-                yield _delivery(port, host, slice_id, pair(*key), [_queue(key)])
-
-
-def _delivery(
-    port: Port, host: Host, slice_id: int, which: tuple[int, int], queue: list[Action]
-) -> Flow:
-    return rule(
-        EGRESS,
-        100,
-        {"metadata": matched(both(egress(port.port_no), which))},
-        kind=Kind.DELIVER,
-        slice_id=slice_id,
-        actions=[
-            ("set_field", "eth_src", GATEWAY_MAC),
-            ("set_field", "eth_dst", host.mac),
-            *queue,
-            ("output", port.port_no),
-        ],
-    )

@@ -61,7 +61,7 @@ class CellView:
 
     @property
     def reservable_kbps(self) -> int:
-        return int(self.capacity_kbps * self.reservable_ratio)
+        return round(self.capacity_kbps * self.reservable_ratio)
 
 
 @dataclass(frozen=True)
@@ -176,13 +176,10 @@ def check_slew(
 
 
 def check_admission(cell: CellView, changes: Sequence[Reservation]) -> Rejection | None:
-    """The cell's guaranteed rates must fit what may be reserved.
-
-    A decision that lowers the sum is always admitted, so an overbooked cell can recover.
-    """
+    """The cell's guaranteed rates together must fit what may be reserved."""
     before_kbps = sum(r.min_kbps for r in cell.reservations.values())
     after_kbps = sum(r.min_kbps for r in merged(cell.reservations, changes).values())
-    if after_kbps <= cell.reservable_kbps or after_kbps < before_kbps:
+    if after_kbps <= cell.reservable_kbps:
         return None
     return Rejection(
         "admission",

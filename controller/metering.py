@@ -1,8 +1,10 @@
-"""Meters: which exist on a switch, at what rate, and the rules of tables 3 and 4.
+"""Meters: which exist on a switch, at what rate, and the rules of table 3.
 
-Every live (slice, class) of a cell has a meter each way on the cell's switch,
-reserved or not, so that a decision only changes rates and never touches a flow.
-Downlink meters are used in `egress` (forwarding.py).
+Every live (slice, class) of a cell has a meter each way, reserved or not, so that
+a decision only changes rates and never touches a flow.  Both stand before the
+radio link: downlink on the cell's switch, uplink on the air, in `egress`
+(forwarding.py).  So no metered packet is delivered on the same switch, where its
+delivery would be counted even if the meter drops it.
 """
 
 from __future__ import annotations
@@ -17,12 +19,10 @@ from controller.network_view import Network
 from controller.pipeline import (
     FORWARD,
     IPV4,
-    UPLINK_METER,
     USER_METER,
     MatchFields,
     matched,
     of_slice,
-    pair,
     rule,
 )
 from controller.switch_program import Direction, Flow, Meter, MeterUse
@@ -32,27 +32,26 @@ BURST_MS = 50
 LEAST_BURST_KBIT = 120
 """Ten full frames: a slow meter must pass whole packets."""
 _CODES = 64
-_USER_METERS_FROM = 1024
+_USER_METERS_FROM = 8192
+"""Leaves room for the slice meters of 64 cells."""
 _OF_USER = 32
 """Meter ids per user: 16 slices, two directions."""
 
 
 def slice_meters(network: Network, state: NetworkState, switch: str) -> dict[int, Meter]:
-    """Meters of all (cell, slice, class, direction) of the cells on a switch."""
+    """Meters of all (cell, slice, class): up on the air, down on the cell's switch."""
     if not network.inventory.slicing:
         return {}
-    meters = {}
-    for cell in network.cells_of_switch[switch]:
-        for key in network.pairs:
-            for direction in Direction:
-                meter = _slice_meter(network, state, cell, key, direction)
-                meters[meter.meter_id] = meter
-    return meters
+    direction, cells = Direction.DOWN, list(network.cells_of_switch[switch])
+    if network.switches[switch].role is SwitchRole.AIR:
+        direction, cells = Direction.UP, list(network.cells.values())
+    found = [_slice_meter(network, state, c, k, direction) for c in cells for k in network.pairs]
+    return {meter.meter_id: meter for meter in found}
 
 
 def slice_meter_id(network: Network, cell: Cell, key: PairKey, direction: Direction) -> int:
-    """Stable: position of the cell on its switch, DSCP, direction."""
-    position = network.cells_of_switch[cell.switch].index(cell)
+    """Stable: position of the cell, DSCP, direction."""
+    position = list(network.cells).index(cell.cell_id)
     code = position * _CODES + dscp_of(*key)
     return 1 + 2 * code + (direction is Direction.UP)
 
@@ -79,17 +78,6 @@ def _meter(meter_id: int, rate_kbps: int, use: MeterUse) -> Meter:
     return Meter(meter_id, rate_kbps, burst_kbit, use)
 
 
-def uplink_rules(network: Network, switch: str) -> Iterator[Flow]:
-    """Table 4: what a cell's switch receives from the air."""
-    if not network.inventory.slicing:
-        return
-    for cell in network.cells_of_switch[switch]:
-        for key in network.pairs:
-            match: MatchFields = {"in_port": cell.down_port, "metadata": matched(pair(*key))}
-            meter_id = slice_meter_id(network, cell, key, Direction.UP)
-            yield rule(UPLINK_METER, 100, match, meter_id=meter_id, goto=FORWARD)
-
-
 def user_meters(
     network: Network, state: NetworkState, switch: str
 ) -> tuple[list[Flow], dict[int, Meter]]:
@@ -112,7 +100,7 @@ def user_meters(
             if on_air:
                 port_no = network.hosts[network.users[ue_id].host].port_no
                 match = {"in_port": port_no, "metadata": matched(of_slice(session.slice_id))}
-            flows.append(rule(USER_METER, 100, match, meter_id=meter_id, goto=UPLINK_METER))
+            flows.append(rule(USER_METER, 100, match, meter_id=meter_id, goto=FORWARD))
     return flows, meters
 
 

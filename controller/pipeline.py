@@ -3,13 +3,12 @@
 `rule` is the only way to make a flow; it refuses what is not declared here.
 docs/architecture.md mirrors this file.
 
-Two tables differ from a textbook "meter, then forward":
-- `forward` only decides the port (one rule per address) and writes it into the
-  metadata; `egress` acts on (port, slice, class).  So the downlink meter, the
-  queue and the delivery counter multiply with ports × slices, never with users,
-  and a handover, which only changes `forward`, leaves all their counters alone.
-- `set_queue` therefore stands in `egress`, beside the meter of the same
-  (cell, slice, class): both need the output port and the class, not the user.
+`forward` only decides the port (one rule per address) and writes it into the
+metadata; `egress` acts on (port, slice, class).  So slice meters, `set_queue` and
+delivery counters multiply with ports × pairs, never with users, and a handover,
+which only changes `forward`, leaves all their counters alone.  The meter must
+know the egress port because only what really goes to (or, on the air, into) a
+cell counts against it: an access point also forwards its server's other traffic.
 
 Metadata, 64 bits: DSCP = slice_id (4) ++ class (2) in bits 0-5; bit 8 set when
 the packet entered at a user's or server's port; egress port in bits 16-31.
@@ -88,31 +87,23 @@ USER_METER = Table(
     (4,),
     Miss.CONTINUE,
 )
-UPLINK_METER = Table(
-    4,
-    "uplink_meter",
-    "meter of (cell, slice, class) on what the cell receives from the air",
-    _fields("in_port metadata"),
-    (5,),
-    Miss.CONTINUE,
-)
 FORWARD = Table(
-    5,
+    4,
     "forward",
     "destination (on the air: serving cell) to egress port",
     _fields("in_port metadata eth_type ipv4_src ipv4_dst"),
-    (6,),
+    (5,),
     Miss.DROP,
 )
 EGRESS = Table(
-    6,
+    5,
     "egress",
-    "downlink meter of (cell, slice, class), queue, last hop's MAC addresses, output",
+    "meter of (cell, slice, class), queue, last hop's MAC addresses, output",
     _fields("in_port metadata"),
     (),
     Miss.DROP,
 )
-TABLES = (PORT_SECURITY, CLASSIFY, ISOLATION, USER_METER, UPLINK_METER, FORWARD, EGRESS)
+TABLES = (PORT_SECURITY, CLASSIFY, ISOLATION, USER_METER, FORWARD, EGRESS)
 
 IPV4, ARP = 0x0800, 0x0806
 

@@ -181,9 +181,11 @@ def _own(tree: _Tree) -> dict[int, QueueRates]:
 
 
 def _rates(config: Mapping[str, str]) -> QueueRates:
+    min_rate = config.get("min-rate", "0")
     return QueueRates(
-        int(config.get("min-rate", 0)) // 1000,
-        int(config.get("max-rate", 0)) // 1000,
+        int(min_rate) // 1000,
+        # qos/show leaves a ceiling out that equals the guaranteed rate.
+        int(config.get("max-rate", min_rate)) // 1000,
         int(config.get("priority", 0)),
     )
 

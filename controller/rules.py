@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from controller.contracts.addressing import slice_prefix
+from controller.egress import egress_rules
 from controller.errors import NetworkDescriptionError
-from controller.forwarding import egress_rules, forward
-from controller.metering import slice_meters, uplink_rules, user_meters
+from controller.forwarding import forward
+from controller.metering import slice_meters, user_meters
 from controller.network_state import NetworkState
 from controller.network_view import Network
 from controller.pipeline import (
@@ -36,7 +37,6 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
         *classify(network, switch),
         *isolation(network),
         *user_flows,
-        *uplink_rules(network, switch),
         *forward(network, state, switch),
         *egress_rules(network, switch),
     ]

@@ -42,9 +42,11 @@ class Kind(IntEnum):
     """IPv6, multicast and whatever else the pipeline does not carry: dropped."""
     MISS = 7
     """No rule for it, or a path that leads back where it came from: dropped."""
+    USER = 8
+    """One user's downlink through one cell, counted on the air; comes and goes with handovers."""
 
 
-COUNTED = frozenset(Kind) - {Kind.PATH}
+COUNTED = frozenset(Kind) - {Kind.PATH, Kind.USER}
 
 
 def cookie_of(kind: Kind, slice_id: int = NO_SLICE) -> int:

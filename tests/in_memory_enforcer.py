@@ -109,5 +109,8 @@ class InMemoryEnforcer:
     async def sample(self) -> CounterSample:
         return CounterSample(time.time_ns(), dict(self.counts), dict(self.user_bytes))
 
+    async def switch_counters(self) -> Mapping[str, Any]:
+        return {"slices": {}, "shared_queue_drops": {}, "unread_switches": {}}
+
     async def stop(self) -> None:
         return None

@@ -17,11 +17,12 @@ from pathlib import Path
 from controller.contracts.run_folder import RUNS_ROOT, RunFolder
 from topologies import namespaces
 from topologies.errors import CleanupError, CommandError
-from topologies.manifest import RUN_ID_VARIABLE, Entry, Manifest
+from topologies.manifest import MAKING_PREFIX, RUN_ID_VARIABLE, Entry, Manifest
 from topologies.processes import is_running, kill, parents_of, running_pids, start_ticks
 
 EMULATION_PROCESS = "emulation"
 """Name under which the process that owns a run is in the manifest."""
+REMOVING_PREFIX = ".holon-removing-"
 _DEADLINE_S = 5.0
 _POLL_S = 0.01
 
@@ -67,18 +68,21 @@ def remove(run: RunFolder) -> Removed:
 
 
 def clean_all(root: Path = RUNS_ROOT, only_stale: bool = False) -> list[Removed]:
-    """Remove every run under `root`; with `only_stale`, those whose owner is dead."""
+    """Remove every run under `root`; with `only_stale`, those whose owner is dead.
+
+    A folder without a manifest of its own is nobody's run and stays.
+    """
     if not root.is_dir():
         return []
     removed = []
     for path in sorted(root.iterdir()):
         if path.is_symlink() or not path.is_dir():
             continue
-        if path.name.startswith((".making-", ".removing-")):
+        if path.name.startswith((MAKING_PREFIX, REMOVING_PREFIX)):
             shutil.rmtree(path)
             continue
         run = RunFolder(path)
-        if not (only_stale and is_alive(run)):
+        if _is_recorded_folder(run) and not (only_stale and is_alive(run)):
             removed.append(remove(run))
     link = root / "current"
     if link.is_symlink() and not link.exists():
@@ -108,9 +112,7 @@ def remains(run: RunFolder) -> list[str]:
 # -- processes ------------------------------------------------------------------
 
 
-def _end_processes(
-    run: RunFolder, manifest: Manifest, spared: set[int], removed: Removed
-) -> None:
+def _end_processes(run: RunFolder, manifest: Manifest, spared: set[int], removed: Removed) -> None:
     """Kill, look again, until none is left: a supervisor may start one in between."""
     deadline_s = time.monotonic() + _DEADLINE_S
     while True:
@@ -127,16 +129,18 @@ def _end_processes(
 
 
 def _ours(run: RunFolder, manifest: Manifest) -> list[int]:
-    """Recorded processes that are still the same, then all that carry the run's id.
+    """Recorded processes that are still the same, all that carry the run's id, and
+    whatever somebody started in its namespace.
 
-    The id alone is only trusted when this run got as far as owning a namespace:
+    The name alone is only trusted when this run got as far as owning a namespace:
     a run refused because its name was taken must not end the other one.
     """
     entries = manifest.entries()
     recorded = [e.pid for e in entries if e.pid is not None and _is_recorded_one(e)]
     owns_namespace = any(e.kind == "namespace" for e in entries)
-    carrying = list(_carrying(run.run_id)) if owns_namespace else []
-    return list(dict.fromkeys([*recorded, *carrying]))
+    if not owns_namespace:
+        return recorded
+    return list(dict.fromkeys([*recorded, *_carrying(run.run_id), *_inside(run.namespace)]))
 
 
 def _is_recorded_one(entry: Entry) -> bool:
@@ -154,6 +158,18 @@ def _carrying(run_id: str) -> Iterator[int]:
         except OSError:
             continue
         if wanted in variables and is_running(pid):
+            yield pid
+
+
+def _inside(namespace: str) -> Iterator[int]:
+    """Pids of running processes in that named namespace."""
+    path = namespaces.named_path(namespace)
+    for pid in running_pids() if path.exists() else []:
+        try:
+            is_inside = namespaces.same(f"/proc/{pid}/ns/net", path)
+        except OSError:
+            continue  # gone, or a kernel thread
+        if is_inside and is_running(pid):
             yield pid
 
 
@@ -182,10 +198,15 @@ def _unlink_if_ours(link: Path, target: Path) -> None:
 
 def _delete_folder(run: RunFolder, removed: Removed) -> None:
     """Renamed first, so that a folder under its own name always has its manifest."""
-    doomed = run.path.with_name(f".removing-{run.run_id}")
+    doomed = run.path.with_name(f"{REMOVING_PREFIX}{run.run_id}")
     if doomed.exists():
         shutil.rmtree(doomed)
-    if run.path.exists():
+    if _is_recorded_folder(run):
         run.path.rename(doomed)
         shutil.rmtree(doomed)
         removed.folders.append(str(run.path))
+
+
+def _is_recorded_folder(run: RunFolder) -> bool:
+    recorded = Manifest(run.manifest).names("run_folder")
+    return any(Path(name).resolve() == run.path.resolve() for name in recorded)

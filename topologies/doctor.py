@@ -6,6 +6,7 @@ namespace that ends with the probe.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
@@ -160,6 +161,9 @@ def _quick_checks() -> Iterator[Check]:
         path = shutil.which(tool)
         yield Check(tool, path is not None, True, path or "not installed",
                     f"run: apt-get install {package}")  # fmt: skip
+    has_mininet = importlib.util.find_spec("mininet") is not None
+    yield Check("mininet", has_mininet, True, "importable" if has_mininet else "not importable",
+                "run: ./testbed.sh setup")  # fmt: skip
     yield _switch_version()
     if is_root:  # without it nothing could be tried
         for feature, (command, purpose) in _KERNEL_PROBES.items():

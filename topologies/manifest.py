@@ -18,6 +18,8 @@ from controller.contracts.run_folder import RunFolder
 from topologies.processes import start_ticks
 
 RUN_ID_VARIABLE = "HOLON_RUN_ID"
+MAKING_PREFIX = ".holon-making-"
+"""Of the folder of a run that has no name of its own yet."""
 
 Kind = Literal["run_folder", "namespace", "process", "interface", "link", "sysctl"]
 
@@ -92,7 +94,7 @@ def create_run_folder(run: RunFolder) -> Manifest:
     The folder appears under its name in one step, so no moment of a crash leaves
     a run folder that no manifest explains.  Raises FileExistsError.
     """
-    making = run.path.with_name(f".making-{run.run_id}-{os.getpid()}")
+    making = run.path.with_name(f"{MAKING_PREFIX}{run.run_id}-{os.getpid()}")
     making.mkdir(parents=True, mode=0o755)
     Manifest(making / run.manifest.name).record_run_folder(run.path)
     for folder in (run.logs, run.ovs):

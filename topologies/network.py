@@ -115,9 +115,7 @@ class EmulatedNetwork:
         _end_nodes(self._nodes)
 
 
-def build(
-    scenario: Scenario, run: RunFolder, manifest: Manifest, policy: str
-) -> EmulatedNetwork:
+def build(scenario: Scenario, run: RunFolder, manifest: Manifest, policy: str) -> EmulatedNetwork:
     """Build all of the scenario in the current namespace, where the private OVS runs.
 
     Raises `EmulationError`; what was built until then is in the manifest and is
@@ -200,8 +198,7 @@ def _port_mac(port: Any, plan: Plan) -> str:
 def _set_up_switch_ports(plan: Plan) -> None:
     """Queue lengths before OVS makes the classes: a leaf takes the length it finds then."""
     lines = [
-        f"link set dev {name} txqueuelen {packets}"
-        for name, packets in plan.queue_packets.items()
+        f"link set dev {name} txqueuelen {packets}" for name, packets in plan.queue_packets.items()
     ]
     lines += [f"link set dev {port.interface} up" for port in plan.ports]
     namespaces.run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
@@ -223,9 +220,7 @@ def _configure_hosts(plan: Plan, nodes: Mapping[str, Node], run: RunFolder) -> N
 
 
 def _make_switches(plan: Plan, scenario: Scenario, run: RunFolder) -> None:
-    arguments = transaction(
-        plan, OPENFLOW_TCP_PORT, scenario.reservable_ratio, scenario.slicing
-    )
+    arguments = transaction(plan, OPENFLOW_TCP_PORT, scenario.reservable_ratio, scenario.slicing)
     try:
         namespaces.run(["ovs-vsctl", "--timeout=20", *arguments], environment=environment(run))
     except EmulationError as error:

@@ -179,9 +179,7 @@ class PrivateOvs:
             raise SwitchError(f"start Open vSwitch inside namespace {self._run.namespace}")
 
     def _start_database(self, database: Path) -> None:
-        self._launch(
-            self._database, str(database), f"--remote=punix:{self._run.ovsdb_socket}"
-        )
+        self._launch(self._database, str(database), f"--remote=punix:{self._run.ovsdb_socket}")
 
     def _start_switch(self) -> None:
         # --disable-system: a kernel datapath of the machine is none of our business.

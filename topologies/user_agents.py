@@ -62,12 +62,15 @@ def control_socket(run: RunFolder) -> Path:
 
 @dataclass(frozen=True)
 class Pending:
-    """One user's report, measured and waiting for its stagger."""
+    """One user's report, measured and waiting for its stagger.
+
+    The radio is read when it leaves: reading all users' at once would hold up the
+    first.  So radio values are up to a stagger newer than the report says.
+    """
 
     user_index: int
     period_ms: int
     measured_at_ns: int
-    radio: Radio
     rates: FlowRates
 
 
@@ -133,20 +136,16 @@ class UserAgents:
     # -- reports ------------------------------------------------------------
 
     def _measure(self, period_ms: int) -> None:
-        """Read the counters and the radio for every user of this period."""
+        """Read the counters for every user of this period; their reports are due soon."""
         now_ns = time.time_ns()
         boundary_ns = now_ns - now_ns % (period_ms * 1_000_000)
         group = self._groups[period_ms]
         after = self._flow_counts.snapshot(self._users[index].ue_id for index in group)
         rates = flow_rates(self._table, self._before, after)
+        flow_ids = [i for u in group for i in self._table.by_user.get(self._users[u].ue_id, [])]
+        self._before[flow_ids] = after[flow_ids]
         for index in group:
-            flow_ids = self._table.by_user.get(self._users[index].ue_id, [])
-            self._before[flow_ids] = after[flow_ids]
-            radio = self._radio_of(index)
-            if radio is None:
-                self._counts["without_radio"] += 1
-                continue
-            pending = Pending(index, period_ms, now_ns, radio, rates)
+            pending = Pending(index, period_ms, now_ns, rates)
             self._push(boundary_ns + stagger_ns(index, period_ms), pending)
 
     def _radio_of(self, index: int) -> Radio | None:
@@ -166,6 +165,10 @@ class UserAgents:
         index = pending.user_index
         if pending.period_ms != self._periods_ms[index]:
             return  # reconfigured since; the next report covers that time, too
+        radio = self._radio_of(index)
+        if radio is None:
+            self._counts["without_radio"] += 1
+            return
         user = self._users[index]
         self._sequences[index] += 1
         header = Header(
@@ -177,7 +180,7 @@ class UserAgents:
         )
         flow_ids = self._table.by_user.get(user.ue_id, [])
         flows = flow_reports(self._table, pending.rates, flow_ids)
-        payload = encode_report(header, pending.radio, flows)
+        payload = encode_report(header, radio, flows)
         if len(payload) > MAX_REPORT_BYTES:
             self._refuse(user, len(payload))
             return

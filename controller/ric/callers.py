@@ -71,7 +71,8 @@ class Tokens:
                 if hmac.compare_digest(given, known.encode()):
                     return caller
         raise Unauthenticated(
-            "no valid bearer token", "send 'Authorization: Bearer <content of the run's token file>'"
+            "no valid bearer token",
+            "send 'Authorization: Bearer <content of the run's token file>'",
         )
 
 

@@ -83,6 +83,11 @@ class DecisionLog:
         """Oldest of them first."""
         return list(self._records.values())[-count:] if count > 0 else []
 
+    def all_records(self) -> list[DecisionRecord]:
+        """In the order of arrival; those whose id may be tried again are among them."""
+        records = [*self._records.values(), *self._forgotten]
+        return sorted(records, key=lambda record: record.hops_ns["received"])
+
     def add(self, record: DecisionRecord, rule: str, remember: bool = True) -> None:
         """`rule`: the guard's that failed; not to `remember`: its id may be tried again."""
         if remember:
@@ -122,8 +127,7 @@ class DecisionLog:
 
     def flush(self, folder: Path) -> list[Path]:
         """Writes decisions.parquet and decisions.csv."""
-        records = [*self._records.values(), *self._forgotten]
-        rows = [table_row(r) for r in sorted(records, key=lambda r: r.hops_ns["received"])]
+        rows = [table_row(record) for record in self.all_records()]
         return write_table(rows, TABLE_COLUMNS, folder, "decisions")
 
     def counts(self) -> dict[str, Any]:

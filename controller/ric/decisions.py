@@ -176,7 +176,7 @@ class Pipeline:
 
     async def _rehearse(self, attempt: Attempt) -> Decided:
         """dry_run: the guard's verdict and the diff; nothing is changed, counted or kept."""
-        # It is the newest of its target, or it would be superseded by what it does not compete with.
+        # The newest of its target: it competes with no other, so none supersedes it.
         attempt = replace(attempt, sequence=self._sequence + 1)
         if (rejection := self._guard(attempt)) is not None:
             return rejected(attempt, rejection, attempt.hops_ns)

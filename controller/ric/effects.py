@@ -7,6 +7,7 @@ ends; the judge (`judgement.py`) decides on the samples at both ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -214,8 +215,6 @@ class CounterPoller:
                     log.warning("counters cannot be read: %s", error)
                 self.alarm = f"counters: {error}"
             await asyncio.sleep(POLL_SPACING_S)
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), POLL_PERIOD_S - POLL_SPACING_S)
-            except TimeoutError:
-                pass
             self._wanted.clear()

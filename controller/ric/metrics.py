@@ -28,7 +28,7 @@ def metrics_text(ric: Ric) -> str:
                     [({}, float(ric.progress.ready))]),
         *exposition("holon_decisions_total", "counter", "Decisions by verdict.",
                     [({"verdict": v}, n) for v, n in sorted(decisions.verdicts.items())]),
-        *exposition("holon_decisions_refused_total", "counter", "Decisions by the rule they failed.",
+        *exposition("holon_decisions_refused_total", "counter", "Refusals by the rule failed.",
                     [({"rule": r}, n) for r, n in sorted(decisions.rules.items())]),
         *exposition("holon_effects_total", "counter", "Applied decisions by judged effect.",
                     [({"effect": e}, n) for e, n in sorted(decisions.effects.items())]),

@@ -125,7 +125,7 @@ def cell_event(
         "users_reported": aggregate.users_reported,
         "users_expected": aggregate.users_expected,
         "capacity_kbps": capacity_kbps,
-        "reservable_kbps": int(capacity_kbps * inventory.reservable_ratio),
+        "reservable_kbps": round(capacity_kbps * inventory.reservable_ratio),
         "slices": slices,
     }
 

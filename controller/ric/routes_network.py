@@ -62,7 +62,7 @@ def cell_documents(ric: Ric) -> list[dict[str, Any]]:
             "kind": cell.kind,
             "edge": cell.edge,
             "capacity_kbps": cell.down_kbps,
-            "reservable_kbps": int(cell.down_kbps * ric.inventory.reservable_ratio),
+            "reservable_kbps": round(cell.down_kbps * ric.inventory.reservable_ratio),
             "reserved_kbps": sum(r.min_kbps for r in ric.enforcer.reservations(cell.cell_id)),
             "users": sorted(ue for ue, cell_id in attachments.items() if cell_id == cell.cell_id),
             "position_m": cell.position_m,

@@ -1,7 +1,7 @@
-"""`python -m controller.ric.validate FOLDER`: would the RIC accept the xApp in this folder?
+"""`python -m controller.ric.validate FOLDER`: is this an xApp that could be deployed?
 
-The same checks as at a deployment, without a running testbed: the descriptor, the
-entry point, and that every model file is the one the descriptor names.
+Checks what a deployment checks before it starts anything: descriptor, entry
+point, model files and their hashes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from controller.ric.xapps import PROJECT
 from controller.xapp_descriptor import (
     DescriptorError,
     entry_command,
@@ -16,10 +17,13 @@ from controller.xapp_descriptor import (
     verify_models,
 )
 
-PROJECT = Path(__file__).resolve().parents[2]
 
-
-def main(folder: Path) -> int:
+def main(arguments: list[str]) -> int:
+    """Exit status 2 on a wrong call, 1 when it is refused, one line each."""
+    if len(arguments) != 1:
+        print("usage: python -m controller.ric.validate FOLDER", file=sys.stderr)
+        return 2
+    folder = Path(arguments[0])
     try:
         descriptor = load_descriptor(folder)
         entry_command(descriptor, folder)
@@ -27,12 +31,10 @@ def main(folder: Path) -> int:
     except DescriptorError as error:
         print(error, file=sys.stderr)
         return 1
-    print(
-        f"xApp {descriptor.xapp_name} {descriptor.version} is valid: "
-        f"{len(models)} model files verified"
-    )
+    hashes = f", {len(models)} model file{'s' * (len(models) != 1)} with the stated hash"
+    print(f"xApp {descriptor.xapp_name} {descriptor.version} is valid{hashes if models else ''}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1:]))

@@ -102,7 +102,8 @@ class TwinTable:
 
     def flush(self, folder: Path) -> list[Path]:
         """Writes twins.parquet and twins.csv; the rows stay."""
-        return write_table([asdict(row) for row in self._rows], column_types(TwinRow), folder, "twins")
+        rows = [asdict(row) for row in self._rows]
+        return write_table(rows, column_types(TwinRow), folder, "twins")
 
 
 def column_types(row_type: type[Any]) -> dict[str, str]:

@@ -147,7 +147,7 @@ class LevelTwo:
         cell = {
             "reserved_kbps": confirmed(sum(low for low, _ in sums.values())),
             "capacity_kbps": confirmed(capacity_kbps),
-            "reservable_kbps": confirmed(int(capacity_kbps * self._reservable_ratio)),
+            "reservable_kbps": confirmed(round(capacity_kbps * self._reservable_ratio)),
         }
         for slice_id, (low_kbps, high_kbps) in sums.items():
             slice_ = self._slices.get(slice_id)

@@ -19,6 +19,8 @@ from tests.waiting import wait_until
 from topologies.namespaces import run
 from topologies.packet_sockets import LEAST_SEND_BUFFER_BYTES
 
+pytestmark = pytest.mark.emulated
+
 BEST_EFFORT = dscp_of(15, TrafficClass.BEST_EFFORT)
 """A code point whose queue stands without a controller and may take the whole link."""
 RATE_TOLERANCE_RATIO = 0.05

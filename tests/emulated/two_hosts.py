@@ -108,6 +108,8 @@ def two_hosts(folder: Path, scenario: Scenario) -> Iterator[TwoHosts]:
         for holder in (users, servers):
             holder.kill()
             holder.wait()
+            if holder.stdout is not None:
+                holder.stdout.close()
 
 
 def _side(inventory: Inventory, pid: int) -> list[Host]:

@@ -93,7 +93,8 @@ def on_bench(tmp_path: Path, scene: Callable[[Bench], Awaitable[None]], **limits
         inventory = ric_inventory()
         enforcer = InMemoryEnforcer(inventory)
         await enforcer.install()
-        hand, traces, applied = HandClock(), TraceBook(), []
+        hand, traces = HandClock(), TraceBook()
+        applied: list[Applied] = []
         log = DecisionLog(AppendOnlyLog(tmp_path / "decisions.jsonl"))
         audit = Audit(AppendOnlyLog(tmp_path / "audit.jsonl"))
         pipeline = Pipeline(

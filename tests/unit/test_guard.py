@@ -126,12 +126,6 @@ def test_admission_judges_a_plan_as_a_whole() -> None:
     assert check_admission(full, [reservation(1, 12_000), reservation(3, 6000)]) is None
 
 
-def test_an_overbooked_cell_may_be_relieved() -> None:
-    overbooked = cell(reservation(1, 18_000), reservation(3, 3000))
-    assert check_admission(overbooked, [reservation(1, 17_000)]) is None
-    assert check_admission(overbooked, [reservation(1, 18_000)]) is not None
-
-
 def test_staleness_counts_from_the_twin() -> None:
     now_ns = 10**18
     assert check_staleness(Basis(now_ns - 1_000_000_000, 1000, now_ns)) is None
@@ -201,9 +195,7 @@ def test_what_passes_is_within_every_limit(asked: list[Reservation]) -> None:
     if check_reserve(CELL, asked, FRESH, ALONE, LIMITS) is not None:
         return
     after = merged(CELL.reservations, asked)
-    before_kbps = sum(r.min_kbps for r in CELL.reservations.values())
-    after_kbps = sum(r.min_kbps for r in after.values())
-    assert after_kbps <= CELL.reservable_kbps or after_kbps < before_kbps
+    assert sum(r.min_kbps for r in after.values()) <= CELL.reservable_kbps
     for change in asked:
         old = CELL.reservations.get(key_of(change))
         low_kbps, high_kbps = slew_bounds_kbps(old.min_kbps if old else 0, LIMITS)

@@ -56,7 +56,7 @@ STEERING = {  # the shape of the traffic steering xApp: both message sections, c
     "rmr": LEGACY_RMR,
     "controls": {"ts_control_api": "grpc", "ts_control_ep": "localhost:50051"},
 }
-PREDICTOR = {  # the shape of qp
+PREDICTOR: dict[str, Any] = {  # the shape of qp
     "xapp_name": "qp",
     "version": "0.0.3",
     "containers": [container("qp")],

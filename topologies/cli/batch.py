@@ -75,8 +75,13 @@ def demo() -> None:
     from topologies import doctor
 
     require_root()
-    for line in doctor.examine().lines():
-        terminal.stdout.print(line, markup=False)
+    doctor.require()
+    machine = doctor.examine().as_json()
+    print(
+        f"this machine: {machine['datapath']} datapath, delay by {machine['delay']}, "
+        f"{machine['cores']} cores (more: ./testbed.sh doctor)",
+        flush=True,
+    )
     wanted = checked(DEMO_SCENARIO, None, None, DEMO_DURATION_S)
     folder = run_batch(wanted, Policy.XAPPS, None, RESULTS / "demo")
     print_summary(read_summary(folder))

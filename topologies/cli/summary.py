@@ -36,6 +36,7 @@ def print_summary(summary: Summary) -> None:
         tuple(_slice_row(summary["slices"][0])) if summary["slices"] else (),
         [_slice_row(slice_) for slice_ in summary["slices"]],
     )
+    print("rates in Mbit/s; one-way delay; SLA %: share of 1 s windows in which the SLA held\n")
     for line in _lines(summary):
         print(line)
 
@@ -45,13 +46,13 @@ def _slice_row(slice_: dict[str, Any]) -> dict[str, str]:
     return {
         "slice": slice_["name"],
         "S-NSSAI": terminal.cell(slice_["s_nssai"]),
-        "offered Mbit/s": _number(slice_["offered_mbps"], 2),
-        "goodput Mbit/s": _number(slice_["goodput_mbps"], 2),
-        "reserved Mbit/s": _number(slice_["reserved_mbps"], 2),
+        "offered": _number(slice_["offered_mbps"], 2),
+        "goodput": _number(slice_["goodput_mbps"], 2),
+        "reserved": _number(slice_["reserved_mbps"], 2),
         "lost %": _percent(slice_["loss_ratio"]),
-        "delay p50 ms": _number(delay.get("p50"), 2),
+        "p50 ms": _number(delay.get("p50"), 2),
         "p99 ms": _number(delay.get("p99"), 2),
-        "SLA satisfied %": _percent(slice_["sla_satisfied_ratio"]),
+        "SLA %": _percent(slice_["sla_satisfied_ratio"]),
         "leaked": str(slice_["leaked_frames"]),
     }
 

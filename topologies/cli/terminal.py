@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-stdout = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+PIPE_COLUMNS = 200
+"""Width of tables that no terminal limits."""
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 PLAIN_PROGRESS_PERIOD_S = 5.0
@@ -36,7 +38,7 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """One line a row; cells are the rows' values of these columns."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:

@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_COLUMNS = (
-    "offered\nMbit/s", "goodput\nMbit/s", "reserved\nMbit/s", "lost", "delay p50\nms",
-    "p99\nms", "SLA kept", "leaked",
-)  # fmt: skip
+_COLUMNS = ("offered", "goodput", "reserved", "lost %", "p50 ms", "p99 ms", "SLA %", "leaks")
+"""Rates in Mbit/s; one-way delay."""
+_COMPARED = ("goodput", "reserved", "lost %", "p99 ms", "SLA %")
+_LOOK: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
 
 
 def render_table(summary: dict[str, Any]) -> RenderableType:
     """What each slice got, the loop, the decisions, the handovers and the verdict."""
-    table = Table(title=_title(summary), title_justify="left", title_style="bold")
+    table = Table(title=_title(summary), title_justify="left", title_style="bold", **_LOOK)
     table.add_column("slice", no_wrap=True)
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
@@ -40,20 +41,22 @@ def render_table(summary: dict[str, Any]) -> RenderableType:
 
 def render_comparison(summaries: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     """A row for each run and slice, in the order given."""
-    table = Table()
-    for name in ("run", "policy", "seed", "verdict", "slice"):
-        table.add_column(name, no_wrap=name != "run")
-    for name in _COLUMNS:
+    table = Table(**_LOOK)
+    table.add_column("run", overflow="fold")
+    for name in ("policy", "seed", "verdict", "slice"):
+        table.add_column(name, no_wrap=True)
+    for name in _COMPARED:
         table.add_column(name, justify="right", no_wrap=True)
     for name, summary in summaries:
+        run = [name, summary["policy"], str(summary["seed"]), summary["validity"]["verdict"]]
         for index, slice_ in enumerate(summary["slices"]):
-            run = (
-                [name, summary["policy"], str(summary["seed"]), summary["validity"]["verdict"]]
-                if index == 0
-                else [""] * 4
+            figures = dict(zip(_COLUMNS, _figures(slice_), strict=True))
+            table.add_row(
+                *(run if index == 0 else [""] * 4),
+                slice_["name"],
+                *(figures[column] for column in _COMPARED),
+                end_section=index == len(summary["slices"]) - 1,
             )
-            last = index == len(summary["slices"]) - 1
-            table.add_row(*run, slice_["name"], *_figures(slice_), end_section=last)
     return table
 
 
@@ -67,7 +70,7 @@ def compare(folders: Sequence[Path]) -> Table:
 def _title(summary: dict[str, Any]) -> str:
     return (
         f"{summary['scenario']} · policy {summary['policy']} · seed {summary['seed']} · "
-        f"{summary['duration_s']} s"
+        f"{summary['duration_s']} s · Mbit/s"
     )
 
 
@@ -95,4 +98,4 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _percent(ratio: float | None, digits: int) -> str:
-    return "-" if ratio is None else f"{100 * ratio:.{digits}f} %"
+    return "-" if ratio is None else f"{100 * ratio:.{digits}f}"

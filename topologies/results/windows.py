@@ -37,7 +37,10 @@ class SliceWindows:
     delay_window: Int64Array
 
     def delay_percentile_ms(self, percentile: float) -> FloatArray:
-        """Per window; NaN where no packet of the window arrived."""
+        """Per window, the least delay that so many percent of its packets did not exceed.
+
+        NaN where no packet of the window arrived.
+        """
         result = np.full(len(self.sent_packets), np.nan)
         order = np.argsort(self.delay_window, kind="stable")
         delay_ms, window = self.delay_ms[order], self.delay_window[order]
@@ -45,7 +48,7 @@ class SliceWindows:
         for index in range(len(result)):
             inside = delay_ms[edges[index] : edges[index + 1]]
             if len(inside):
-                result[index] = np.percentile(inside, percentile)
+                result[index] = np.percentile(inside, percentile, method="inverted_cdf")
         return result
 
 

@@ -1,1 +1,1 @@
-"""Real traffic between the hosts' namespaces: flows, senders, receivers, counters, leak detectors."""
+"""Real traffic between the hosts: flows, senders, receivers, counters, leak detectors."""

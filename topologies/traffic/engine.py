@@ -177,7 +177,8 @@ class TrafficEngine:
     def collect(self, start_ns: int, end_ns: int) -> Measurements:
         """What was measured in the whole windows inside [start, end), CLOCK_REALTIME.
 
-        TCP figures exist only after `stop`: iperf3 tells them when it ends.
+        TCP figures exist only after `stop`: iperf3 tells them when it ends. On running traffic
+        let the longest queueing delay pass after `end_ns` first, or late packets look lost.
         """
         t0_ns = self.counters.t0_ns
         first = -((t0_ns - start_ns) // WINDOW_NS)

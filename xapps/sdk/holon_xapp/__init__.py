@@ -1,0 +1,57 @@
+"""SDK of xApps: subscribe to twins, infer, decide.  Needs `requests` and numpy, nothing else.
+
+    from holon_xapp import CellEvent, ReservationPlan, Xapp
+
+    xapp = Xapp.from_environment()
+    xapp.ready()
+    for event in xapp.subscribe("cell"):
+        ...
+"""
+
+from holon_xapp.decisions import Decision, PlannedReservation, ReservationPlan
+from holon_xapp.errors import (
+    ApiError,
+    EventError,
+    ModelError,
+    SettingsError,
+    Unreachable,
+    XappError,
+)
+from holon_xapp.events import (
+    CellEvent,
+    DecisionEvent,
+    Event,
+    Reservation,
+    SliceEvent,
+    SliceState,
+    SNssai,
+    parse_event,
+)
+from holon_xapp.model import Model, find_model_folder, load_model
+from holon_xapp.settings import Settings
+from holon_xapp.xapp import Xapp
+
+__all__ = [
+    "ApiError",
+    "CellEvent",
+    "Decision",
+    "DecisionEvent",
+    "Event",
+    "EventError",
+    "Model",
+    "ModelError",
+    "PlannedReservation",
+    "Reservation",
+    "ReservationPlan",
+    "SNssai",
+    "Settings",
+    "SettingsError",
+    "SliceEvent",
+    "SliceState",
+    "Unreachable",
+    "Xapp",
+    "XappError",
+    "find_model_folder",
+    "load_model",
+    "parse_event",
+]
