@@ -92,7 +92,7 @@ step() { # TEXT COMMAND...: output to the log, progress to stderr, the log's tai
     while kill -0 "$step_pid" 2>/dev/null; do
         sleep 0.2
         if ((SECONDS >= next)); then
-            printf '  %s: %s s\n' "$text" "$((SECONDS - started))" >&2
+            printf '  ... %s s\n' "$((SECONDS - started))" >&2
             next=$((SECONDS + (SECONDS - started < 15 ? interval_s : 10)))
         fi
     done
@@ -109,7 +109,7 @@ interrupted() {
     trap '' INT TERM HUP
     if [[ -n $step_pid ]]; then
         if [[ ${step_may_stop:-} ]]; then
-            kill "$step_pid" 2>/dev/null || true
+            kill -- -"$step_pid" 2>/dev/null || true # setsid made it lead a group
         else
             echo 'finishing the package installation first ...' >&2
         fi
@@ -163,11 +163,11 @@ install_packages() {
 
 # -- Python packages ---------------------------------------------------------------------------------
 
-pip_install() { # ARGUMENT...; replaces its (sub)shell, so that a signal reaches pip itself
+pip_install() { # ARGUMENT...; replaces its (sub)shell and leads a group: one signal ends all
     local options=(--disable-pip-version-check --no-input)
     # pip's cache lies outside the checkout: only when the user chose one.
     [[ ${PIP_CACHE_DIR:-} ]] || options+=(--no-cache-dir)
-    exec "$venv/bin/python" -m pip "${options[@]}" install "$@"
+    exec setsid "$venv/bin/python" -m pip "${options[@]}" install "$@"
 }
 
 create_environment() {
@@ -176,7 +176,7 @@ create_environment() {
     then
         find "$venv" -mindepth 1 -maxdepth 1 ! -name setup.log -exec rm -rf -- {} +
     fi
-    [[ -x $venv/bin/pip ]] || step 'creating .venv' "$python" -m venv "$venv"
+    [[ -x $venv/bin/pip ]] || step 'creating .venv' setsid "$python" -m venv "$venv"
     # The rooms of this checkout and the xApps' SDK, wherever the checkout is moved to.
     printf '../../../..\n../../../../xapps/sdk\n' \
         >"$(echo "$venv"/lib/python*/site-packages)/holon.pth"

@@ -27,7 +27,6 @@ from benchmarks.fluid_policies import (
     oracle,
     planner,
     reservable_kbps,
-    satisfied,
     smoothing,
 )
 from topologies.scenario.loader import find, load
@@ -36,35 +35,42 @@ from topologies.scenario.schema import Scenario
 TRAINING_SEEDS = range(101, 121)
 CHECK_SEEDS = range(201, 211)
 DURATION_S = 90.0
-STARTS = 6
+STARTS = 24
 CAPACITY_PRICE_PER_MBPS = 1e-6
 """Breaks ties: of equally good splits the smaller one."""
 
 IntArray = npt.NDArray[np.int64]
+Split = list[IntArray]
+"""Levels per cell, each [slice]."""
 
 
 @dataclass(frozen=True)
 class SearchTables:
     """Everything a candidate split is judged with, computed once.
 
-    `lost[cell][slice]` is [level, window]; `candidates[cell]` lists tuples of levels, one
-    per slice, that fit; `offered` is [slice, window].
+    `lost[cell][slice]` is [level, window]; `candidates[cell]` is [candidate, slice], the
+    levels that fit; `offered` is [slice, window].
     """
 
     step_kbps: float
     offered: FloatArray
     bounds: FloatArray
     lost: list[list[FloatArray]]
-    candidates: list[list[tuple[int, ...]]]
+    candidates: list[IntArray]
 
-    def lost_in(self, cell: int, levels: tuple[int, ...]) -> FloatArray:
-        return np.stack([self.lost[cell][s][level] for s, level in enumerate(levels)])
+    def lost_outside(self, cell: int, split: Split) -> FloatArray:
+        """[slice, window] that all other cells lose."""
+        lost = np.zeros_like(self.offered)
+        for other, levels in enumerate(split):
+            if other != cell:
+                lost += np.stack([self.lost[other][s][level] for s, level in enumerate(levels)])
+        return lost
 
 
 def tables(scenario: Scenario, demand: FloatArray, step_kbps: float) -> SearchTables:
     """`demand` is [bottleneck, slice, step], all training seeds one after the other."""
     lost: list[list[FloatArray]] = []
-    candidates: list[list[tuple[int, ...]]] = []
+    candidates: list[IntArray] = []
     for cell, limit_kbps in enumerate(reservable_kbps(scenario)):
         levels = np.arange(0.0, limit_kbps + 1e-6, step_kbps)
         excess = [[np.maximum(row - level, 0.0) for level in levels] for row in demand[cell]]
@@ -75,53 +81,50 @@ def tables(scenario: Scenario, demand: FloatArray, step_kbps: float) -> SearchTa
     )
 
 
-def _fitting(demand: FloatArray, levels: int, step_kbps: float) -> list[tuple[int, ...]]:
-    """Level tuples whose sum fits and of which none exceeds its slice's peak needlessly."""
+def _fitting(demand: FloatArray, levels: int, step_kbps: float) -> IntArray:
+    """Levels per slice whose sum fits and of which none exceeds its slice's peak needlessly."""
     useful = [min(levels, int(np.ceil(row.max() / step_kbps)) + 1) for row in demand]
-    return [
-        chosen for chosen in itertools.product(*map(range, useful)) if sum(chosen) <= levels - 1
-    ]
+    fitting = [c for c in itertools.product(*map(range, useful)) if sum(c) <= levels - 1]
+    return np.array(fitting, dtype=np.int64)
 
 
-def search(table: SearchTables) -> list[tuple[int, ...]]:
-    """Coordinate descent over cells from several starts; levels per cell and slice."""
+def search(table: SearchTables) -> IntArray:
+    """Coordinate descent over cells from several starts; levels [cell, slice]."""
     draw = np.random.default_rng(0)
-    best_score, best = -np.inf, table_start(table, draw)
-    for _ in range(STARTS):
-        score, split = descend(table, table_start(table, draw))
-        if score > best_score:
-            best_score, best = score, split
-    return best
+    starts = [
+        [options[int(draw.integers(len(options)))] for options in table.candidates]
+        for _ in range(STARTS)
+    ]
+    _, best = max((descend(table, start) for start in starts), key=lambda found: found[0])
+    return np.array(best)
 
 
-def table_start(table: SearchTables, draw: np.random.Generator) -> list[tuple[int, ...]]:
-    """A random split of every cell."""
-    return [options[int(draw.integers(len(options)))] for options in table.candidates]
-
-
-def descend(
-    table: SearchTables, split: list[tuple[int, ...]]
-) -> tuple[float, list[tuple[int, ...]]]:
+def descend(table: SearchTables, split: Split) -> tuple[float, Split]:
     """Best split of one cell after the other, all else fixed, until nothing improves."""
     score, improved = -np.inf, True
     while improved:
         improved = False
         for cell, options in enumerate(table.candidates):
-            others = [table.lost_in(c, levels) for c, levels in enumerate(split) if c != cell]
-            rest = np.sum(others, axis=0) if others else np.zeros_like(table.offered)
-            elsewhere = sum(sum(levels) for c, levels in enumerate(split) if c != cell)
-            for levels in options:
-                found = _score(table, rest + table.lost_in(cell, levels), elsewhere + sum(levels))
-                if found > score + 1e-12:
-                    score, improved = found, True
-                    split = [*split[:cell], levels, *split[cell + 1 :]]
+            scores = _scores(table, cell, split)
+            best = int(np.argmax(scores))
+            if scores[best] > score + 1e-12:
+                score, improved = float(scores[best]), True
+                split = [*split[:cell], options[best], *split[cell + 1 :]]
     return score, split
 
 
-def _score(table: SearchTables, lost: FloatArray, reserved_levels: int) -> float:
-    held = satisfied(table.offered, lost, table.bounds)
-    reserved_mbps = reserved_levels * table.step_kbps / 1000
-    return float(held.mean()) - CAPACITY_PRICE_PER_MBPS * reserved_mbps
+def _scores(table: SearchTables, cell: int, split: Split) -> FloatArray:
+    """Mean satisfied ratio of every candidate of a cell, less the price of its capacity."""
+    rest = table.lost_outside(cell, split)
+    elsewhere = sum(int(levels.sum()) for other, levels in enumerate(split) if other != cell)
+    options = table.candidates[cell]
+    held = np.zeros(len(options))
+    for slice_, lost in enumerate(table.lost[cell]):
+        allowed = table.bounds[slice_] * table.offered[slice_]
+        by_level = (rest[slice_] + lost <= allowed).mean(axis=1)
+        held += by_level[options[:, slice_]]
+    reserved_mbps = (options.sum(axis=1) + elsewhere) * table.step_kbps / 1000
+    return np.asarray(held / len(table.lost[cell]) - CAPACITY_PRICE_PER_MBPS * reserved_mbps)
 
 
 def yaml_block(scenario: Scenario, split_mbps: FloatArray) -> str:
@@ -185,7 +188,7 @@ def main() -> int:
         parser.error(f"scenario {scenario.name} lists no bottlenecks, there is nothing to split")
     demands = [demand_kbps(scenario, seed, options.duration) for seed in TRAINING_SEEDS]
     table = tables(scenario, np.concatenate(demands, axis=2), 1000 * options.step_mbps)
-    split_mbps = np.array(search(table), dtype=np.float64) * options.step_mbps
+    split_mbps = search(table) * options.step_mbps
     block = yaml_block(scenario, split_mbps)
     print(block)
     if options.write:

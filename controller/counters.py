@@ -110,7 +110,11 @@ class Counters:
     """Switch -> why its counters are missing from the sums."""
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "slices": {str(i): asdict(t) for i, t in self.slices.items()}}
+        return {
+            **asdict(self),
+            "slices": {str(i): asdict(t) for i, t in self.slices.items()},
+            "shared_queue_drops": {str(i): n for i, n in self.shared_queue_drops.items()},
+        }
 
 
 def assemble(

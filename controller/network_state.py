@@ -45,12 +45,9 @@ class NetworkState:
     def attached(self, ue_id: str, attachment: Attachment) -> NetworkState:
         return replace(self, attachments={**self.attachments, ue_id: attachment})
 
-    def reserved(self, cell_id: str, changes: Iterable[Reservation]) -> NetworkState:
-        """With these reservations replaced; the cell's others stay."""
-        kept = self.reservations.get(cell_id, {})
-        return replace(
-            self, reservations={**self.reservations, cell_id: {**kept, **_by_pair(changes)}}
-        )
+    def reserved(self, cell_id: str, reservations: Iterable[Reservation]) -> NetworkState:
+        """With exactly these reservations in the cell."""
+        return replace(self, reservations={**self.reservations, cell_id: _by_pair(reservations)})
 
     def serving_cell(self, ue_id: str) -> str:
         return self.attachments[ue_id].downlink

@@ -133,7 +133,7 @@ def flow_read(stats: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "table_id": stats.table_id,
         "priority": stats.priority,
-        "match": {name: _plain(value) for name, value in stats.match.items()},
+        "match": match_read(stats.match),
         "cookie": stats.cookie,
         "actions": [],
         "metadata": None,
@@ -153,6 +153,10 @@ def flow_read(stats: Any) -> dict[str, Any]:
         else:
             plain["actions"].append(["unknown_instruction", kind])
     return plain
+
+
+def match_read(match: Any) -> dict[str, int | str]:
+    return {name: _plain(value) for name, value in match.items()}
 
 
 def meter_read(config: Any) -> dict[str, int]:

@@ -200,10 +200,12 @@ class SwitchControl:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._rpc: JsonRpc | None = None
+        self._connecting = asyncio.Lock()
 
     async def command(self, name: str, *arguments: str) -> str:
         """Its answer as text. Raises `SwitchDatabaseError`."""
-        rpc = await self._connection()
+        async with self._connecting:
+            rpc = await self._connection()
         return str(await rpc.call(name, list(arguments)))
 
     async def _connection(self) -> JsonRpc:

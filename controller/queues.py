@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,124 +101,191 @@ class Applied:
 
 
 class PortQueues:
-    """The Queue rows of the run's switch; calls are made one after the other."""
+    """The Queue rows of the run's switch; calls are made one after the other.
+
+    Keeps the uuids it last saw, so that a change costs one transaction; the
+    transaction itself refuses (`wait`) when somebody else changed a tree meanwhile.
+    """
 
     def __init__(self, database: SwitchDatabase, control: SwitchControl) -> None:
         self._database = database
         self._control = control
         self._lock = asyncio.Lock()
+        self._trees: dict[str, _Tree] = {}
 
     async def apply(self, wanted: Mapping[str, Queues]) -> Applied:
         """Make the ports' own queues exactly these, in one transaction; confirmed on return.
 
-        Raises `SwitchDatabaseError` (nothing changed,
-        or vswitchd does not follow) and `NotConfirmedError` (it shows something else).
+        Raises `SwitchDatabaseError` (nothing changed, or vswitchd does not follow) and
+        `NotConfirmedError` (it shows something else).
         """
         async with self._lock:
-            trees = await self._read(list(wanted))
-            operations: list[dict[str, Any]] = []
-            for interface, queues in wanted.items():
-                operations += _operations(interface, trees[interface], queues)
-            if operations:
-                await self._database.commit(operations)
-            applied_ns = time.time_ns()
-            await self._confirm(wanted)
-        rows = len([o for o in operations if o["op"] in ("insert", "update", "delete")])
-        return Applied(rows, applied_ns)
+            try:
+                return await self._apply(wanted)
+            except BaseException:
+                self._trees.clear()
+                raise
 
-    async def read(self, interfaces: list[str]) -> QueuesByInterface:
-        """Own queues as OVSDB has them."""
-        async with self._lock:
-            trees = await self._read(interfaces)
-        return {i: _own(tree) for i, tree in trees.items()}
+    async def _apply(self, wanted: Mapping[str, Queues]) -> Applied:
+        if not wanted.keys() <= self._trees.keys():
+            self._trees.update(await self._read_all())
+        missing = wanted.keys() - self._trees.keys()
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise SwitchDatabaseError(f"no QoS row to put queues into on port {names}")
+        edits = {name: _edit(name, self._trees[name], wanted[name]) for name in wanted}
+        operations = [o for edit in edits.values() if edit.rows for o in edit.operations]
+        if operations:
+            results = iter(await self._database.commit(operations))
+            for name, edit in edits.items():
+                if edit.rows:
+                    self._trees[name] = edit.after([next(results) for _ in edit.operations])
+        applied_ns = time.time_ns()
+        await self._confirm(wanted)
+        return Applied(sum(edit.rows for edit in edits.values()), applied_ns)
 
     async def _confirm(self, wanted: Mapping[str, Queues]) -> None:
-        trees = await self._read(list(wanted))
-        for interface, queues in wanted.items():
-            rows = _own(trees[interface])
-            if rows != dict(queues):
-                raise NotConfirmedError(f"{interface}: wrote queues {queues}, OVSDB has {rows}")
-        shown = await asyncio.gather(
-            *(self._control.command("qos/show", interface) for interface in wanted)
+        """By the rows, and by vswitchd's own view of the kernel's classes."""
+        rows, shown = await asyncio.gather(
+            self._read_rows(wanted),
+            asyncio.gather(*(self._control.command("qos/show", name) for name in wanted)),
         )
         for (interface, queues), text in zip(wanted.items(), shown, strict=True):
+            if rows[interface] != dict(queues):
+                raise NotConfirmedError(
+                    f"{interface}: wrote queues {queues}, OVSDB has {rows[interface]}"
+                )
             kernel = {i: r for i, r in parse_qos_show(text).items() if i not in FIXED_QUEUE_IDS}
             if kernel != dict(queues):
                 raise NotConfirmedError(
                     f"{interface}: wrote queues {queues}, the kernel has {kernel}"
                 )
 
-    async def _read(self, interfaces: list[str]) -> dict[str, _Tree]:
-        """Three selects in one transaction: a port's queue rows by id."""
+    async def _read_rows(self, interfaces: Iterable[str]) -> dict[str, dict[int, QueueRates]]:
+        """Own queues of these ports, selected row by row."""
+        wanted = [(i, q, row) for i in interfaces for q, row in self._trees[i].own().items()]
+        selects = [_select("Queue", ["other_config"], row) for _, _, row in wanted]
+        found: dict[str, dict[int, QueueRates]] = {i: {} for i in interfaces}
+        results = await self._database.transact(selects) if selects else []
+        for (interface, queue_id, _), result in zip(wanted, results, strict=True):
+            for row in result["rows"]:
+                found[interface][queue_id] = _rates(dict(row["other_config"][1]))
+        return found
+
+    async def _read_all(self) -> dict[str, _Tree]:
+        """Every port that has a QoS row."""
         selects = [
-            {"op": "select", "table": "Port", "where": [], "columns": ["name", "qos"]},
-            {"op": "select", "table": "QoS", "where": [], "columns": ["_uuid", "queues"]},
-            {"op": "select", "table": "Queue", "where": [], "columns": ["_uuid", "other_config"]},
+            _select("Port", ["name", "qos"]),
+            _select("QoS", ["_uuid", "queues"]),
+            _select("Queue", ["_uuid", "other_config"]),
         ]
         ports, qos, queues = (r["rows"] for r in await self._database.transact(selects))
-        qos_of = {p["name"]: p["qos"][1] for p in ports if p["qos"][0] == "uuid"}
         queues_of = {q["_uuid"][1]: {i: u[1] for i, u in q["queues"][1]} for q in qos}
         config_of = {q["_uuid"][1]: dict(q["other_config"][1]) for q in queues}
-        trees = {}
-        for name in interfaces:
-            if qos_of.get(name) not in queues_of:
-                raise SwitchDatabaseError(f"port {name} has no QoS row to put queues into")
-            rows = {i: (u, config_of[u]) for i, u in queues_of[qos_of[name]].items()}
-            trees[name] = _Tree(qos_of[name], rows)
-        return trees
+        return {
+            p["name"]: _Tree(
+                p["qos"][1],
+                queues_of[p["qos"][1]],
+                {i: config_of[u] for i, u in queues_of[p["qos"][1]].items()},
+            )
+            for p in ports
+            if p["qos"][0] == "uuid"
+        }
 
 
+@dataclass(frozen=True)
 class _Tree:
-    """A port's QoS row: its uuid, and queue id -> (uuid, other_config)."""
+    """A port's QoS row: its uuid; queue id -> uuid of its row, and its other_config."""
 
-    def __init__(self, qos: str, rows: Mapping[int, tuple[str, dict[str, str]]]) -> None:
-        self.qos = qos
-        self.rows = rows
+    qos: str
+    rows: Mapping[int, str]
+    configs: Mapping[int, Mapping[str, str]]
 
-
-def _own(tree: _Tree) -> dict[int, QueueRates]:
-    return {i: _rates(config) for i, (_, config) in tree.rows.items() if i not in FIXED_QUEUE_IDS}
-
-
-def _rates(config: Mapping[str, str]) -> QueueRates:
-    min_rate = config.get("min-rate", "0")
-    return QueueRates(
-        int(min_rate) // 1000,
-        # qos/show leaves a ceiling out that equals the guaranteed rate.
-        int(config.get("max-rate", min_rate)) // 1000,
-        int(config.get("priority", 0)),
-    )
+    def own(self) -> dict[int, str]:
+        return {i: row for i, row in self.rows.items() if i not in FIXED_QUEUE_IDS}
 
 
-def _operations(interface: str, tree: _Tree, wanted: Queues) -> list[dict[str, Any]]:
-    operations: list[dict[str, Any]] = []
-    own = {i: row for i, row in tree.rows.items() if i not in FIXED_QUEUE_IDS}
-    for queue_id, rates in wanted.items():
-        columns = {"other_config": ["map", [[k, v] for k, v in queue_row(rates).items()]]}
+@dataclass(frozen=True)
+class _Edit:
+    """Operations that change a tree, `rows` of them on Queue rows; `inserted`: op -> queue."""
+
+    tree: _Tree
+    wanted: Mapping[int, dict[str, str]]
+    operations: list[dict[str, Any]]
+    inserted: Mapping[int, int]
+    rows: int
+
+    def after(self, results: list[dict[str, Any]]) -> _Tree:
+        """The tree once the operations were committed with these results."""
+        fixed = {i: r for i, r in self.tree.rows.items() if i in FIXED_QUEUE_IDS}
+        kept = {i: r for i, r in self.tree.own().items() if i in self.wanted}
+        new = {i: results[n]["uuid"][1] for n, i in self.inserted.items()}
+        configs = {i: self.tree.configs[i] for i in fixed} | dict(self.wanted)
+        return _Tree(self.tree.qos, {**fixed, **kept, **new}, configs)
+
+
+def _edit(interface: str, tree: _Tree, queues: Queues) -> _Edit:
+    wanted = {i: queue_row(rates) for i, rates in queues.items()}
+    own = tree.own()
+    operations = [_unless_changed(tree)]
+    inserted: dict[int, int] = {}
+    rows = 0
+    for queue_id, config in wanted.items():
+        columns = {"other_config": ["map", [[k, v] for k, v in config.items()]]}
         if queue_id not in own:
             name = f"q_{re.sub('[^a-zA-Z0-9]', '_', interface)}_{queue_id}"
-            operations.append({"op": "insert", "table": "Queue", "row": columns, "uuid-name": name})
-            operations.append(_link(tree, "insert", queue_id, ["named-uuid", name]))
-        elif own[queue_id][1] != queue_row(rates):
-            where = [["_uuid", "==", ["uuid", own[queue_id][0]]]]
+            inserted[len(operations)] = queue_id
+            insert = {"op": "insert", "table": "Queue", "row": columns, "uuid-name": name}
+            operations += [insert, _link(tree, "insert", queue_id, ["named-uuid", name])]
+            rows += 1
+        elif tree.configs[queue_id] != config:
+            where = _where(own[queue_id])
             operations.append({"op": "update", "table": "Queue", "where": where, "row": columns})
-    for queue_id, (row, _) in own.items():
-        if queue_id not in wanted:
-            # `delete` by key; the row itself goes too, since no QoS row holds it.
-            operations.append(_link(tree, "delete", queue_id, ["uuid", row]))
-            where = [["_uuid", "==", ["uuid", row]]]
-            operations.append({"op": "delete", "table": "Queue", "where": where})
-    return operations
+            rows += 1
+    for queue_id in own.keys() - wanted.keys():
+        operations.append(_link(tree, "delete", queue_id, ["uuid", own[queue_id]]))
+        operations.append({"op": "delete", "table": "Queue", "where": _where(own[queue_id])})
+        rows += 1
+    return _Edit(tree, wanted, operations, inserted, rows)
+
+
+def _unless_changed(tree: _Tree) -> dict[str, Any]:
+    held = [[i, ["uuid", row]] for i, row in tree.rows.items()]
+    return {
+        "op": "wait",
+        "table": "QoS",
+        "timeout": 0,
+        "where": _where(tree.qos),
+        "columns": ["queues"],
+        "until": "==",
+        "rows": [{"queues": ["map", held]}],
+    }
+
+
+def _select(table: str, columns: list[str], row: str | None = None) -> dict[str, Any]:
+    where = [] if row is None else _where(row)
+    return {"op": "select", "table": table, "where": where, "columns": columns}
+
+
+def _where(row: str) -> list[Any]:
+    return [["_uuid", "==", ["uuid", row]]]
 
 
 def _link(tree: _Tree, mutator: str, queue_id: int, row: list[str]) -> dict[str, Any]:
-    value: list[Any] = ["map", [[queue_id, row]]]
     return {
         "op": "mutate",
         "table": "QoS",
-        "where": [["_uuid", "==", ["uuid", tree.qos]]],
-        "mutations": [["queues", mutator, value]],
+        "where": _where(tree.qos),
+        "mutations": [["queues", mutator, ["map", [[queue_id, row]]]]],
     }
+
+
+def _rates(config: Mapping[str, str]) -> QueueRates:
+    return QueueRates(
+        int(config.get("min-rate", 0)) // 1000,
+        int(config.get("max-rate", 0)) // 1000,
+        int(config.get("priority", 0)),
+    )
 
 
 def parse_qos_show(text: str) -> dict[int, QueueRates]:
@@ -227,5 +294,7 @@ def parse_qos_show(text: str) -> dict[int, QueueRates]:
     for block in re.split(r"\n(?=Queue \d+:|Default:)", text)[1:]:
         title, _, rest = block.partition(":")
         queue_id = 0 if title == "Default" else int(title.split()[1])
-        found[queue_id] = _rates(dict(re.findall(r"^\s*([a-z-]+): (\S+)$", rest, re.M)))
+        config = dict(re.findall(r"^\s*([a-z-]+): (\S+)$", rest, re.M))
+        # A ceiling equal to the guarantee is not shown.
+        found[queue_id] = _rates({"max-rate": config.get("min-rate", "0"), **config})
     return found

@@ -63,6 +63,17 @@ class Change:
             "meters_deleted": [_meter_words(m) for m in self.meters_delete],
         }
 
+    @staticmethod
+    def diff(changes: Iterable[Change], queues: Mapping[str, Any]) -> dict[str, Any]:
+        """{flows: {switch: ...}, meters: {switch: ...}, queues}; nothing where nothing changes."""
+        found: dict[str, dict[str, Any]] = {"flows": {}, "meters": {}, "queues": dict(queues)}
+        for change in changes:
+            for name, items in change.describe().items():
+                if items:
+                    section = found[name.partition("_")[0]]
+                    section.setdefault(change.switch, {})[name] = items
+        return found
+
     def words(self) -> str:
         """One line for a confirmation's detail."""
         counts = {

@@ -16,8 +16,11 @@ from controller import openflow as of
 from controller.switch_program import (
     GENERATION_MASK,
     KIND_AND_SLICE_MASK,
+    KIND_MASK,
     OWNER_COOKIE,
     OWNER_MASK,
+    Kind,
+    cookie_of,
     match_of,
 )
 from controller.switch_session import ExchangeFailed, SwitchSession
@@ -159,11 +162,12 @@ def read_counters(session: SwitchSession, cookies: list[int], retired: Retired) 
     """Ports, queues, meters (earlier lives included) and totals of flows by cookie."""
     dp = session.datapath
     totals = [of.flow_totals_request(dp, c, OWNER_MASK | KIND_AND_SLICE_MASK) for c in cookies]
-    ports, queues, meters, *flows = session.exchange(
+    ports, queues, meters, users, *flows = session.exchange(
         [
             of.port_stats_request(dp),
             of.queue_stats_request(dp),
             of.meter_stats_request(dp),
+            of.flows_request(dp, cookie_of(Kind.USER, 0), OWNER_MASK | KIND_MASK),
             *totals,
         ]
     )
@@ -171,6 +175,9 @@ def read_counters(session: SwitchSession, cookies: list[int], retired: Retired) 
         "ports": {str(s.port_no): of.port_counters(s) for r in ports for s in r.body},
         "queues": [of.queue_counters(s) for r in queues for s in r.body],
         "meters": _with_earlier_lives(meters, retired),
+        "users": [
+            {"match": of.match_read(s.match), "bytes": s.byte_count} for r in users for s in r.body
+        ],
         "flows": [
             {
                 "cookie": cookie,

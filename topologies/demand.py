@@ -85,7 +85,7 @@ def _trapezoid(demand: SwingDemand, position_s: float) -> float:
     high_until_s = ramp_s + demand.high_ratio * demand.period_s
     if position_s < ramp_s:
         return demand.low_mbps + rise * position_s / ramp_s
-    if position_s <= high_until_s:
+    if position_s < high_until_s:
         return demand.high_mbps
     if position_s < high_until_s + ramp_s:
         return demand.high_mbps - rise * (position_s - high_until_s) / ramp_s

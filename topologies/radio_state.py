@@ -68,6 +68,7 @@ class RadioState:
         self._rows: np.ndarray[Any, np.dtype[Any]] = np.frombuffer(
             self._map, dtype=_row_type(len(cells)), count=len(users), offset=offset
         )
+        self._staged = np.zeros(1, dtype=_row_type(len(cells)))
 
     @classmethod
     def create(cls, path: Path, inventory: Inventory) -> RadioState:
@@ -107,28 +108,29 @@ class RadioState:
         updated_at_ns: int,
     ) -> None:
         """Replace the row of user `index`; one writer process only."""
-        row = self._rows[index]
-        row["version"] += 1
-        row["position_m"] = position_m
-        row["speed_mps"] = speed_mps
-        row["serving_index"] = serving_index
-        row["rsrp_dbm"] = rsrp_dbm
-        row["updated_at_ns"] = updated_at_ns
-        row["version"] += 1
+        staged, version = self._staged[0], int(self._rows["version"][index])
+        staged["version"] = version + 1
+        staged["position_m"] = position_m
+        staged["speed_mps"] = speed_mps
+        staged["serving_index"] = serving_index
+        staged["rsrp_dbm"] = rsrp_dbm
+        staged["updated_at_ns"] = updated_at_ns
+        self._rows["version"][index] = version + 1
+        self._rows[index : index + 1] = self._staged
+        self._rows["version"][index] = version + 2
 
     def read(self, user: int | str) -> RadioRow:
         """A consistent copy of one row, by index or `ue_id`.
 
         Raises `RadioStateError` when the row stays half written (its writer died).
         """
-        row = self._rows[self._index[user] if isinstance(user, str) else user]
-        give_up_s = 0.0
+        index = self._index[user] if isinstance(user, str) else user
+        versions, give_up_s = self._rows["version"], 0.0
         while True:
-            before = int(row["version"])
-            if before % 2 == 0:
-                copy = _copied(row)
-                if int(row["version"]) == before:
-                    return copy
+            before = int(versions[index])
+            copy = self._rows[index].copy()
+            if before % 2 == 0 and int(versions[index]) == before:
+                return _plain(copy)
             now_s = time.monotonic()
             give_up_s = give_up_s or now_s + READ_TIMEOUT_S
             if now_s > give_up_s:
@@ -144,7 +146,7 @@ class RadioState:
         self._map.close()
 
 
-def _copied(row: Any) -> RadioRow:
+def _plain(row: Any) -> RadioRow:
     x_m, y_m = row["position_m"]
     return RadioRow(
         position_m=(float(x_m), float(y_m)),

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from controller.contracts.inventory import Inventory
+from controller.contracts.run_folder import RunFolder
+from controller.enforcement import Enforcer
 from controller.ric.process import run_ric
-from controller.ric.switches import SwitchEnforcement
+
+
+class SwitchEnforcement(Enforcer):
+    """`Enforcing` over Ryu and OVSDB."""
+
+    def __init__(self, run: RunFolder, inventory: Inventory) -> None:
+        super().__init__(inventory, run)
+
+    async def switch_counters(self) -> Mapping[str, Any]:
+        """`Counters.as_json`, once vswitchd has credited its flows."""
+        return (await self.counters(settle=True)).as_json()
 
 
 def main(arguments: list[str]) -> int:

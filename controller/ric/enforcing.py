@@ -48,7 +48,4 @@ class Enforcing(Protocol):
     async def switch_counters(self) -> Mapping[str, Any]:
         """All counters of all switches, flow totals up to date, as a JSON document."""
 
-    async def switch_counters(self) -> Mapping[str, Any]:
-        """Every counter of every switch, for the packet balance."""
-
     async def stop(self) -> None: ...

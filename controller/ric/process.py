@@ -28,7 +28,6 @@ from controller.contracts.decisions import DecisionRequest
 from controller.contracts.inventory import Inventory, XappPlacement
 from controller.contracts.run_folder import RunFolder
 from controller.ric.app import create_app
-from controller.ric.decision_log import RECORDS_KEPT
 from controller.ric.enforcing import Enforcing
 from controller.ric.errors import Conflict, RicError, StartError
 from controller.ric.netns import http_listener, open_socket, udp_receiver
@@ -141,10 +140,6 @@ def operations(ric: Ric, stopped: asyncio.Event) -> dict[str, rpc.Handler]:
         "counters": counters,
         "switch_counters": ric.enforcer.switch_counters,
         "records": lambda: [r.model_dump(mode="json") for r in ric.decisions.all_records()],
-        "switch_counters": ric.enforcer.switch_counters,
-        "records": lambda: [
-            r.model_dump(mode="json") for r in ric.decisions.newest(RECORDS_KEPT)
-        ],
         "flush": lambda out: ric.flush(Path(out)),
         "shutdown": stopped.set,
     }

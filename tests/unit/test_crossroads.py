@@ -23,7 +23,7 @@ from benchmarks.fluid_policies import (
 )
 from benchmarks.static_split import search, tables, write_block, yaml_block
 from topologies.demand import rates_mbps
-from topologies.fluid import cell_slice_demand, handovers, serving_index, with_seed
+from topologies.fluid import cell_slice_demand, handovers, serving_index, step_times_s, with_seed
 from topologies.radio import serving_cell_at_start
 from topologies.scenario.loader import load
 from topologies.scenario.schema import Scenario, SwingDemand
@@ -136,7 +136,7 @@ def test_static_split_is_what_the_search_finds() -> None:
 
     demands = [demand_kbps(crossroads(), seed, SEARCH_S) for seed in TRAINING_SEEDS]
     table = tables(crossroads(), np.concatenate(demands, axis=2), 250.0)
-    found = np.array(search(table), dtype=np.float64) * 250.0
+    found = search(table) * 250.0
     np.testing.assert_allclose(static_split()[:, :, 0], found)
 
 
@@ -160,7 +160,7 @@ def test_fluid_demand_follows_users_between_cells() -> None:
     scenario = with_seed(crossroads(), 3)
     table = cell_slice_demand(scenario, 3, 60.0, 0.5)
     assert table.shape == (3, 3, 120)
-    t_s = (np.arange(120) + 0.5) * 0.5
+    t_s = step_times_s(60.0, 0.5)
     cars = ["car1", "car2", "car3", "car4"]
     sharing = next(t for t in scenario.traffic if t.name == "sharing").demand
     probe_kbps = 100 * 142 * 8 / 1000

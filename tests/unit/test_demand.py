@@ -25,7 +25,7 @@ swings = st.builds(
     low_mbps=st.floats(0.1, 5),
     high_mbps=st.floats(5, 50),
     period_s=st.floats(10, 40),
-    ramp_s=st.floats(0, 3),
+    ramp_s=st.floats(0.5, 3),
     high_ratio=st.floats(0.05, 0.4),
     phase_ratio=st.floats(0, 0.99),
     phase_jitter_ratio=st.floats(0, 1),
@@ -62,6 +62,13 @@ def test_array_and_scalar_agree(demand: SwingDemand, seed: int) -> None:
     t_s = np.linspace(0, 90, 181)
     one_by_one = [rate_mbps(demand, seed, "flow-ue1", float(t)) for t in t_s]
     np.testing.assert_allclose(rates_mbps(demand, seed, "flow-ue1", t_s), one_by_one, atol=1e-6)
+
+
+def test_steps_without_ramps() -> None:
+    steps = PLAIN.model_copy(update={"ramp_s": 0.0})
+    t_s = np.array([0.0, 7.9, 8.0, 19.9, 20.0])
+    np.testing.assert_allclose(rates_mbps(steps, 1, "flow", t_s), [5, 5, 1, 1, 5])
+    assert [rate_mbps(steps, 1, "flow", float(t)) for t in t_s] == [5, 5, 1, 1, 5]
 
 
 def test_same_in_every_process() -> None:

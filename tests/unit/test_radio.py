@@ -71,7 +71,7 @@ A3 = HandoverConfig(hysteresis_db=3.0, time_to_trigger_ms=640)
 
 def attachments(neighbour_dbm: list[float]) -> list[int]:
     rows = np.array([[-80.0, value] for value in [-90.0, *neighbour_dbm]])
-    return a3_attachments(rows, A3, 0.5)[1:].tolist()
+    return [int(cell) for cell in a3_attachments(rows, A3, 0.5)[1:]]
 
 
 def test_a3_waits_for_the_time_to_trigger() -> None:
@@ -146,7 +146,7 @@ def test_readers_never_see_a_torn_row(tmp_path: Path) -> None:
     )
     try:
         assert writer.stdout is not None and writer.stdout.readline() == b"writing\n"
-        seen = set()
+        seen: set[int] = set()
         while len(seen) < 2000:
             row = reader.read(0)
             if row.updated_at_ns == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,4 +151,4 @@ def _decision(document: Mapping[str, Any]) -> DecisionEvent:
     return DecisionEvent(decision_id=str(document["id"]), record=dict(document))
 
 
-_PARSERS = {"cell": _cell, "slice": _slice, "decision": _decision}
+_PARSERS: dict[str, Callable[[Mapping[str, Any]], Event]] = {"cell": _cell, "slice": _slice, "decision": _decision}

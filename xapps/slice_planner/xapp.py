@@ -1,0 +1,87 @@
+"""slice-planner: reserves for each slice in each cell what its forecast says it will ask for.
+
+A thin shell: stream -> planner (pure) -> decision.  Settings and forecasters: README.md.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from forecasters import Forecaster, forecaster
+from holon_xapp import CellEvent, ReservationPlan, Unreachable, Xapp, XappError
+from planner import CellState, ConfigError, Policy, histories, observed, planned
+
+MODEL = "demand_forecast"
+STALE_AFTER_MS = 500
+"""An event that waited longer goes into the history, but a newer one will decide."""
+
+log = logging.getLogger("slice-planner")
+
+
+class SlicePlanner:
+    """State of all cells, and the loop's one step."""
+
+    def __init__(self, xapp: Xapp, policy: Policy, forecast: Forecaster) -> None:
+        self._xapp = xapp
+        self._policy = policy
+        self._forecast = forecast
+        self._cells: defaultdict[str, CellState] = defaultdict(CellState)
+
+    def on_cell(self, event: CellEvent) -> None:
+        before = self._cells[event.cell_id]
+        state = observed(self._policy, before, event)
+        self._cells[event.cell_id] = state
+        if state is before or time.time_ns() - event.received_at_ns > STALE_AFTER_MS * 1_000_000:
+            return
+        history = histories(state, event, self._forecast.steps)
+        quantiles_kbps = self._forecast(history, event.capacity_kbps)
+        after, reservations = planned(self._policy, state, event, quantiles_kbps)
+        self._cells[event.cell_id] = after
+        if reservations is not None:
+            self._decide(ReservationPlan.answering(event, reservations, time.time_ns()))
+
+    def _decide(self, plan: ReservationPlan) -> None:
+        shown = ", ".join(f"{r.s_nssai}: {r.min_kbps}" for r in plan.reservations)
+        try:
+            decision = self._xapp.decide(plan)
+        except Unreachable as error:
+            log.error("%s {%s} not decided: %s", plan.cell_id, shown, error)
+            return
+        if decision.is_applied:
+            latency = "" if decision.loop_latency_ms is None else f" {decision.loop_latency_ms:.1f}"
+            log.info("%s {%s} kbit/s applied, loop%s ms", plan.cell_id, shown, latency)
+        else:
+            log.warning("%s {%s} %s: %s", plan.cell_id, shown, decision.verdict, decision.reason)
+
+
+def start() -> SlicePlanner:
+    """Raises `XappError`, `ConfigError` or `ValueError` for what keeps it from working."""
+    xapp = Xapp.from_environment(Path(__file__).resolve().parent)
+    config = dict(xapp.settings.config)
+    name = str(config.pop("forecaster", "onnx"))
+    policy = Policy.from_config(config)
+    return SlicePlanner(xapp, policy, forecaster(name, lambda: xapp.model(MODEL)))
+
+
+def main() -> int:
+    try:
+        xapp_planner = start()
+        xapp = xapp_planner._xapp
+        gc.freeze()  # what stands now lives as long as the process: never walk it again
+        events = xapp.cells()
+        xapp.ready()
+        for event in events:
+            xapp_planner.on_cell(event)
+    except (XappError, ConfigError, ValueError) as error:
+        print(f"slice-planner: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
