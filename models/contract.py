@@ -146,9 +146,7 @@ def _check_tensors(path: Path, content: bytes, contract: Contract) -> None:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         # From bytes, not from the path: a model that keeps weights in another file cannot load.
-        session = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ContractError(f"{path}: does not load: {str(error).splitlines()[0]}") from None
     for kind, stated, actual in (

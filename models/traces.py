@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,9 +106,8 @@ def is_held_out(trace: Trace) -> bool:
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        yield from csv.DictReader(file)
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        yield from csv.DictReader(io.TextIOWrapper(file, encoding="utf-8"))
 
 
 def _number(text: str | None) -> float:

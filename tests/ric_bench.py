@@ -277,7 +277,7 @@ def write_xapp(
         "xapp_name": folder.name,
         "version": "1.2.3",
         "containers": [{"name": folder.name, "image": image}],
-        "holon": {"entry_point": "xapp.py", "config": {"margin": 0.1, "horizon": 1}},
+        "holon": {"entry_point": "xapp.py", "config": {"margin": 0.1, "forecaster": "x"}},
     }
     if prepare is not None:
         prepare(document)

@@ -21,7 +21,6 @@ import orjson
 from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
-from topologies import queue_leaves
 from topologies.errors import EmulationError
 from topologies.manifest import Manifest
 from topologies.measurement import Measurement
@@ -122,7 +121,6 @@ class Emulation:
 
     async def start_traffic(self) -> None:
         self.progress.step("traffic")
-        queue_leaves.install(self.network.plan.queue_packets)
         self.t0_ns = await asyncio.to_thread(self.traffic.start)
         self.measurement = Measurement(
             self.run, self.scenario, self.inventory, self.traffic, self.ovs.vswitchd_pid

@@ -28,6 +28,7 @@ from topologies.namespaces import run
 
 _RTMGRP_TC = 8
 _RTM_NEWTCLASS = 40
+_TC_H_ROOT = 0xFFFFFFFF
 _NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _TCMSG = struct.Struct("=BBHiIII")  # family, padding twice, ifindex, handle, parent, info
 _RECEIVE_BYTES = 1 << 16
@@ -88,7 +89,7 @@ class LeafQueues:
 
     def _keep(self) -> None:
         while True:
-            ready = select.select([self._events, self._wake], [], [])[0]
+            ready = select.select([self._events.fileno(), self._wake], [], [])[0]
             if self._wake in ready:
                 return
             try:
@@ -102,11 +103,11 @@ class LeafQueues:
                 print(f"leaf queue: {error}", flush=True)
 
     def _bare_classes(self, datagram: bytes) -> list[tuple[str, str]]:
-        """The root class (its parent is the qdisc itself) holds classes, no frames."""
+        """The root class holds classes, no frames, and needs no leaf."""
         return [
             (self._names[c.interface_index], f"1:{c.handle & 0xFFFF:x}")
             for c in new_classes(datagram)
-            if c.interface_index in self._names and c.leaf_handle == 0 and c.parent & 0xFFFF
+            if c.interface_index in self._names and c.leaf_handle == 0 and c.parent != _TC_H_ROOT
         ]
 
     def _graft(self, classes: Sequence[tuple[str, str]]) -> None:

@@ -76,9 +76,10 @@ def up(start: Start, progress: Progress) -> RunFolder:
         _follow(run, process, progress)
     except BaseException as error:
         with uninterrupted():
-            logs = _keep_logs(run, start.scenario.name)
+            failed = isinstance(error, EmulationError)
+            logs = _keep_logs(run, start.scenario.name) if failed else None
             stop(run)
-        if isinstance(error, EmulationError):
+        if failed:
             raise LifecycleError(f"{error}; logs kept in {logs}") from error
         raise
     return run

@@ -23,6 +23,7 @@ from topologies import hosts, namespaces, queue_filter
 from topologies.bridges import transaction
 from topologies.describe import OPENFLOW_TCP_PORT, POLICIES, describe
 from topologies.errors import EmulationError, NamespaceError, SwitchError, WireError
+from topologies.leaf_queues import LeafQueues
 from topologies.manifest import Manifest
 from topologies.ovs import environment
 from topologies.plan import Plan, PlannedHost, PlannedLink, plan_network
@@ -101,6 +102,7 @@ class EmulatedNetwork:
     plan: Plan
     wires: dict[str, Wire]
     """By the interface at the switch's end, e.g. `core_4`."""
+    leaf_queues: LeafQueues
     _run: RunFolder
     _nodes: dict[str, Node]
 
@@ -110,6 +112,7 @@ class EmulatedNetwork:
 
     def stop(self) -> None:
         """End wires and hosts; their interfaces go with their namespaces."""
+        self.leaf_queues.stop()
         for wire in self.wires.values():
             wire.stop()
         _end_nodes(self._nodes)
@@ -127,12 +130,15 @@ def build(scenario: Scenario, run: RunFolder, manifest: Manifest, policy: str) -
     plan = plan_network(scenario)
     nodes: dict[str, Node] = {}
     wires: dict[str, Wire] = {}
+    leaf_queues: LeafQueues | None = None
     try:
         _make_nodes(plan, nodes, manifest)
         _make_links(plan, nodes)
         _set_up_switch_ports(plan)
         _configure_hosts(plan, nodes, run)
+        leaf_queues = LeafQueues(plan.queue_packets)
         _make_switches(plan, scenario, run)
+        leaf_queues.sweep()
         _start_wires(plan, nodes, run, manifest, wires)
         for host in plan.hosts:
             _require_silence(nodes[host.name].waitOutput(), f"configuring host {host.name}")
@@ -141,11 +147,13 @@ def build(scenario: Scenario, run: RunFolder, manifest: Manifest, policy: str) -
         cells = serving_cell_at_start(scenario)
         inventory = describe(scenario, plan, run.run_id, run.namespace, chosen, pids, cells)
     except BaseException:
+        if leaf_queues is not None:
+            leaf_queues.stop()
         for wire in wires.values():
             wire.stop()
         _end_nodes(nodes)
         raise
-    return EmulatedNetwork(inventory, plan, wires, run, nodes)
+    return EmulatedNetwork(inventory, plan, wires, leaf_queues, run, nodes)
 
 
 # -- steps, in order ----------------------------------------------------------
@@ -196,7 +204,7 @@ def _port_mac(port: Any, plan: Plan) -> str:
 
 
 def _set_up_switch_ports(plan: Plan) -> None:
-    """Queue lengths before OVS makes the classes: a leaf takes the length it finds then."""
+    """Queue lengths before OVS makes the classes: a first leaf takes the length it finds then."""
     lines = [
         f"link set dev {name} txqueuelen {packets}" for name, packets in plan.queue_packets.items()
     ]

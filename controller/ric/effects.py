@@ -18,6 +18,7 @@ from controller.contracts.decisions import Effect
 from controller.contracts.inventory import Reservation
 from controller.guard import ReservationKey, key_of
 from controller.ric.judgement import (
+    InForce,
     Judgement,
     UserEvidence,
     combined,
@@ -33,7 +34,8 @@ POLL_SPACING_S = 0.05
 """Between a poll and one asked for at once."""
 WINDOW_MS = 2000
 SHORTEST_WINDOW_MS = 900
-"""Of a reservation that was changed again before its window ended (two polls' time)."""
+"""Two polls' time.  A change after that ends a window; one before it joins the window,
+or an xApp that plans twice a second would never be judged."""
 HANDOVER_DEADLINE_MS = 2000
 SAMPLES_KEPT = 64
 
@@ -46,8 +48,7 @@ UserEvidenceOf = Callable[[str, int], Awaitable[UserEvidence | None]]
 class WatchedClass:
     """One (slice, class) of a watched reservation; `ended_ns`: when it was changed again."""
 
-    old_min_kbps: int
-    new: Reservation
+    held: InForce
     ended_ns: int | None = None
     judgement: Judgement | None = None
 
@@ -91,22 +92,35 @@ class EffectWatch:
         guarded_ns: int,
         confirmed_ns: int,
     ) -> None:
-        """Also ends the windows of earlier decisions on the classes that this one changed."""
+        """Also ends or joins the windows of earlier decisions on the classes it changed."""
         changed = {key_of(c): c for c in changes if old.get(key_of(c)) != c}
         for earlier in self._reservations:
             if earlier.cell_id == cell_id:
                 for key in earlier.classes.keys() & changed.keys():
-                    if earlier.classes[key].ended_ns is None:
-                        earlier.classes[key].ended_ns = guarded_ns
+                    self._change_again(earlier, earlier.classes[key], changed[key], guarded_ns)
         if not changed:
             reason = "it changed nothing: the reservation already was as asked"
             self._finished(decision_id, Effect.NOT_EXERCISED, {"reason": reason})
             return
         classes = {
-            key: WatchedClass(old[key].min_kbps if key in old else 0, change)
+            key: WatchedClass(InForce.by(old[key].min_kbps if key in old else 0, change))
             for key, change in changed.items()
         }
         self._reservations.append(WatchedReservation(decision_id, cell_id, confirmed_ns, classes))
+
+    def _change_again(
+        self, watched: WatchedReservation, item: WatchedClass, later: Reservation, at_ns: int
+    ) -> None:
+        if item.ended_ns is not None:
+            return
+        inside = self._samples_between(watched.confirmed_ns, at_ns)
+        if span_ms(inside) >= SHORTEST_WINDOW_MS:
+            item.ended_ns = at_ns
+        else:
+            item.held = item.held.joined(later)
+
+    def _samples_between(self, start_ns: int, end_ns: int) -> list[CounterSample]:
+        return [s for s in self._samples if start_ns <= s.taken_at_ns <= end_ns]
 
     def watch_handover(
         self, decision_id: str, ue_id: str, cell_id: str, confirmed_ns: int
@@ -148,19 +162,11 @@ class EffectWatch:
         self, watched: WatchedReservation, key: ReservationKey, item: WatchedClass, now_ns: int
     ) -> Judgement | None:
         """None while the window is open."""
-        inside = [s for s in self._samples if s.taken_at_ns >= watched.confirmed_ns]
-        if item.ended_ns is not None:
-            inside = [s for s in inside if s.taken_at_ns <= item.ended_ns]
-        length_ms = (inside[-1].taken_at_ns - inside[0].taken_at_ns) / 1e6 if inside else 0.0
-        if item.ended_ns is None and length_ms < WINDOW_MS:
-            if (now_ns - watched.confirmed_ns) / 1e6 < 2 * WINDOW_MS:
-                return None
-            return judge_reservation(item.old_min_kbps, item.new, None)
-        if length_ms < SHORTEST_WINDOW_MS:
-            reason = f"changed again after {length_ms:.0f} ms of counters, too short to judge"
-            return judge_reservation(item.old_min_kbps, item.new, None, reason)
+        inside = self._samples_between(watched.confirmed_ns, item.ended_ns or now_ns)
+        if item.ended_ns is None and span_ms(inside) < WINDOW_MS:
+            return None
         rate = class_rate(inside[0], inside[-1], (watched.cell_id, *key))
-        return judge_reservation(item.old_min_kbps, item.new, rate)
+        return judge_reservation(item.held, rate)
 
     async def _advance_handover(self, watched: WatchedHandover, sample: CounterSample) -> None:
         since = [s for s in self._samples if s.taken_at_ns >= watched.confirmed_ns]
@@ -184,6 +190,10 @@ class EffectWatch:
         if judgement is not None and watched in self._handovers:
             self._handovers.remove(watched)
             self._finished(watched.decision_id, judgement.effect, judgement.detail)
+
+
+def span_ms(samples: Sequence[CounterSample]) -> float:
+    return (samples[-1].taken_at_ns - samples[0].taken_at_ns) / 1e6 if samples else 0.0
 
 
 class CounterPoller:

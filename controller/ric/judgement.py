@@ -7,7 +7,7 @@ and `refuted` are about exercised decisions; the others are `not_exercised`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.contracts.decisions import Effect
 from controller.contracts.inventory import Reservation
@@ -42,38 +42,79 @@ class UserEvidence:
     goodput_kbps: float | None = None
 
 
-def judge_reservation(
-    old_min_kbps: int, new: Reservation, rate: ClassRate | None, why_unmeasured: str = ""
-) -> Judgement:
+@dataclass(frozen=True)
+class InForce:
+    """What a (slice, class) was guaranteed and allowed throughout an effect window.
+
+    `old_min_kbps`, `new`: before and by the decision.  Decisions that changed the pair
+    again too soon to be judged alone share the window: then at least `least_kbps` was
+    guaranteed and at most `most_kbps` allowed in all of it.
+    """
+
+    old_min_kbps: int
+    new: Reservation
+    least_kbps: int
+    most_kbps: int
+
+    @classmethod
+    def by(cls, old_min_kbps: int, new: Reservation) -> InForce:
+        return cls(old_min_kbps, new, new.min_kbps, new.max_kbps)
+
+    def joined(self, later: Reservation) -> InForce:
+        return replace(
+            self,
+            least_kbps=min(self.least_kbps, later.min_kbps),
+            most_kbps=max(self.most_kbps, later.max_kbps),
+        )
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """More was guaranteed than before, but not for the whole window."""
+        return self.least_kbps <= self.old_min_kbps < self.new.min_kbps
+
+
+def judge_reservation(held: InForce, rate: ClassRate | None) -> Judgement:
     """One (slice, class) of one cell over its effect window.
 
-    Exercised: demand exceeded the old guarantee or reached the new ceiling.
-    Verified: the queue sent at least min(demand, new min) and at most the new max,
+    Exercised: demand exceeded the old guarantee or reached the ceiling.
+    Verified: the queue sent at least min(demand, guarantee) and at most the ceiling,
     both within 5 % (the ceiling also with its burst).
     """
     detail: dict[str, object] = {
-        "old_min_kbps": old_min_kbps,
-        "min_kbps": new.min_kbps,
-        "max_kbps": new.max_kbps,
+        "old_min_kbps": held.old_min_kbps,
+        "min_kbps": held.new.min_kbps,
+        "max_kbps": held.new.max_kbps,
+        "least_kbps": held.least_kbps,
+        "most_kbps": held.most_kbps,
     }
     if rate is None or rate.delivered_kbps is None:
-        reason = why_unmeasured or "the switch gave no counters of this queue"
+        reason = "the switch gave no counters of this queue"
         return Judgement(Effect.NOT_EXERCISED, {**detail, "reason": reason})
     detail |= {
         "window_s": round(rate.duration_s, 3),
         "demand_kbps": round(rate.arrived_kbps, 1),
         "delivered_kbps": round(rate.delivered_kbps, 1),
     }
-    if rate.arrived_kbps <= old_min_kbps and rate.arrived_kbps < new.max_kbps:
-        reason = "demand stayed within the old guarantee and below the new ceiling"
-        return Judgement(Effect.NOT_EXERCISED, {**detail, "reason": reason})
-    floor_kbps = min(rate.arrived_kbps, new.min_kbps) * (1 - RATE_TOLERANCE_RATIO)
-    burst_bytes = max(BURST_FLOOR_BYTES, new.max_kbps * BURST_MS / 8)
+    if (idle := why_not_exercised(held, rate)) is not None:
+        return Judgement(Effect.NOT_EXERCISED, {**detail, "reason": idle})
+    floor_kbps = min(rate.arrived_kbps, held.least_kbps) * (1 - RATE_TOLERANCE_RATIO)
+    burst_bytes = max(BURST_FLOOR_BYTES, held.most_kbps * BURST_MS / 8)
     burst_kbps = burst_bytes * 8 / 1000 / rate.duration_s
-    ceiling_kbps = new.max_kbps * (1 + RATE_TOLERANCE_RATIO) + burst_kbps
+    ceiling_kbps = held.most_kbps * (1 + RATE_TOLERANCE_RATIO) + burst_kbps
     detail |= {"floor_kbps": round(floor_kbps, 1), "ceiling_kbps": round(ceiling_kbps, 1)}
-    held = floor_kbps <= rate.delivered_kbps <= ceiling_kbps
-    return Judgement(Effect.VERIFIED if held else Effect.REFUTED, detail)
+    kept = floor_kbps <= rate.delivered_kbps <= ceiling_kbps
+    return Judgement(Effect.VERIFIED if kept else Effect.REFUTED, detail)
+
+
+def why_not_exercised(held: InForce, rate: ClassRate) -> str | None:
+    """None: traffic could tell the difference."""
+    if rate.arrived_kbps >= held.most_kbps:
+        return None
+    if rate.arrived_kbps <= held.old_min_kbps:
+        return "demand stayed within the old guarantee and below the ceiling"
+    if held.is_withdrawn:
+        return "the raise was taken back before it could be measured"
+    return None
 
 
 def judge_handover(

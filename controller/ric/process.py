@@ -167,7 +167,7 @@ async def deploy_xapps(ric: Ric) -> None:
         try:
             await ric.xapps.deploy(Deployment(xapp.name, xapp.placement, xapp.config))
         except RicError as error:
-            ric.progress.problems.append(error.message)
+            ric.progress.problems[xapp.name] = error.message
             print(f"ric: {error.message}", file=sys.stderr, flush=True)
 
     if ric.inventory.policy in XAPP_POLICIES:

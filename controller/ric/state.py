@@ -30,10 +30,10 @@ from controller.ric.xapps import Xapps
 
 @dataclass
 class Progress:
-    """`ready`: slices are installed.  `problems`: one line each, of what did not work."""
+    """`ready`: slices are installed.  `problems`: what did not work, one line by its name."""
 
     ready: bool = False
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
     started_at_ns: int = field(default_factory=time.time_ns)
 
 
@@ -110,8 +110,18 @@ class Ric:
         self.centre.level_two.apply_reservations(cell_id, reservations, time.time_ns())
 
     def alarms(self) -> list[str]:
+        """What is wrong right now, one line each."""
+        states = {str(xapp["xapp_name"]): xapp for xapp in self.xapps.documents()}
+        problems = {
+            name: f"xApp {name} {xapp['reason']}"
+            for name, xapp in states.items()
+            if xapp["state"] == "failed"
+        }
+        for name, line in self.progress.problems.items():
+            if name not in states:  # since deployed by hand, or failed in its own words
+                problems[name] = line
         found = [self._decision_lines.alarm, self._audit_lines.alarm, self.poller.alarm]
-        return [*self.progress.problems, *(alarm for alarm in found if alarm is not None)]
+        return [*problems.values(), *(alarm for alarm in found if alarm is not None)]
 
     @property
     def lost_lines(self) -> int:
@@ -146,9 +156,8 @@ class Ric:
 
     def flush(self, folder: Path) -> list[str]:
         """Writes the tables `decisions` and `twins` (Parquet and CSV); returns their paths."""
-        self.progress.problems += [
-            f"{self.centre.table.dropped_rows} oldest rows of the table `twins` were dropped"
-        ] * bool(self.centre.table.dropped_rows)
+        if dropped := self.centre.table.dropped_rows:
+            self.progress.problems["twins"] = f"{dropped} oldest rows of the table `twins` dropped"
         paths = [*self.decisions.flush(folder), *self.centre.table.flush(folder)]
         return [str(path) for path in paths]
 

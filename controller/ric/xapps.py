@@ -101,8 +101,13 @@ def xapp_folder(where: str, project: Path = PROJECT) -> Path:
 def effective_config(
     inventory: Inventory, holon: HolonSection, config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The descriptor's defaults, then the deployment's, then what the policy demands."""
-    demanded = MODEL_DRIVEN if inventory.policy == "model" else {}
+    """The descriptor's defaults, then the deployment's, then what the policy demands.
+
+    Only of an xApp whose descriptor declares such a setting: others would refuse it.
+    """
+    demanded: dict[str, Any] = {}
+    if inventory.policy == "model":
+        demanded = {k: v for k, v in MODEL_DRIVEN.items() if k in holon.config}
     return {**holon.config, **config, **demanded}
 
 

@@ -163,8 +163,8 @@ def _swing_kbps(
     phases = random.uniform(0.0, 2 * np.pi, 4)
     tones = 2 * np.pi / random.uniform(2.0, 12.0, 4)
     noise = np.sin(np.multiply.outer(t_s, tones) + phases).mean(axis=1)
-    levels: FloatArray = np.interp(position_s, corners_s, levels_kbps)
-    return levels * (1.0 + noise_ratio * noise)
+    levels = np.interp(position_s, corners_s, levels_kbps)
+    return np.asarray(levels * (1.0 + noise_ratio * noise))
 
 
 def trace_series(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import warnings
@@ -49,22 +48,26 @@ def onnx_bytes(network: DemandForecast) -> bytes:
         )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
-    buffer = io.BytesIO()
-    program.save(buffer)
-    return _stripped(buffer.getvalue())
+    return _stripped(program.model_proto)
 
 
-def _stripped(content: bytes) -> bytes:
+def _stripped(model: Any) -> bytes:
     """Without the exporter's notes: they hold stack traces with paths, and change the hash."""
-    model = onnx.load_from_string(content)
     graph = model.graph
-    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info,
-                 *graph.initializer):
+    for item in (
+        model,
+        graph,
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+    ):
         del item.metadata_props[:]
         item.doc_string = ""
     del graph.value_info[:]
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def contract_of(content: bytes, training: dict[str, Any], metrics: dict[str, Any]) -> Contract:

@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from models.demand_forecast.shape import HISTORY_STEPS, QUANTILES, SCALE_FLOOR
 
-
 FEATURES = 6
 HIDDEN = 32
 SHARPNESS = 20.0

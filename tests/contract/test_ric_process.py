@@ -91,7 +91,7 @@ def test_an_xapp_of_the_scenario_that_fails_is_one_line_and_an_alarm(
         health = running.get("health")
         assert health["status"] == "degraded"
         reason = f"exited with status 3: {last_line(run)}"
-        assert health["alarms"] == [f"xApp broken did not start: {reason}"]
+        assert health["alarms"] == [f"xApp broken {reason}"]
         _, output = running.stop()
         assert len([ln for ln in output.splitlines() if ln.startswith("ric: ")]) == 1
 

@@ -21,7 +21,7 @@ def deploy(ric: RunningRic, folder: Path, **fields: Any) -> requests.Response:
 
 def test_life_of_an_xapp(ric: RunningRic, tmp_path: Path, namespaces: dict[str, int]) -> None:
     folder = write_xapp(tmp_path / "listener", LISTENING)
-    answer = deploy(ric, folder, placement="edge1", config={"horizon": 3})
+    answer = deploy(ric, folder, placement="edge1", config={"forecaster": "y"})
     assert answer.status_code == 201, answer.text
     document = answer.json()
     assert (document["xapp_name"], document["version"]) == ("listener", "1.2.3")
@@ -48,7 +48,7 @@ def test_life_of_an_xapp(ric: RunningRic, tmp_path: Path, namespaces: dict[str, 
     wait_until(lambda: ric.status()["stream"]["consumers"] == 2, 5)
     sent = ric.send_aggregate()
     wait_until(lambda: f"saw {sent['trace_id']}" in log(), 5)
-    assert 'config {"horizon": 3, "margin": 0.1}' in log()
+    assert 'config {"forecaster": "y", "margin": 0.1}' in log()
     for name in ("listener", "listener-2"):
         gone = ric.call("DELETE", f"xapps/{name}")
         assert gone.status_code == 200

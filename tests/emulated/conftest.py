@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from controller.contracts.inventory import Inventory
+from controller.contracts.inventory import Inventory, Service
 from controller.contracts.run_folder import RunFolder
 from topologies import cleanup, namespaces
 from topologies.manifest import Manifest, create_run_folder
@@ -55,6 +55,13 @@ class Testbed:
 
     def netns(self, host: str) -> str:
         return self.inventory.host(host).netns_path
+
+    def session_ip(self, user: str, slice_id: int) -> str:
+        sessions = self.inventory.user(user).sessions
+        return next(s.ip for s in sessions if s.slice_id == slice_id)
+
+    def service(self, name: str) -> Service:
+        return next(s for s in self.inventory.services if s.name == name)
 
     def in_host(self, host: str, *command: str, timeout_s: float = 30.0) -> str:
         return namespaces.run_in(self.netns(host), command, timeout_s=timeout_s)

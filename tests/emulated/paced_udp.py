@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import multiprocessing
 import select
 import socket
 import struct
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from topologies.namespaces import socket_in
 
@@ -110,3 +113,11 @@ def _send(
                 sent += 1
             time.sleep(max(0.0, started_s + sent * interval_s - time.monotonic()))
     return sent
+
+
+def in_processes(flows: list[tuple[Any, ...]]) -> list[Arrivals]:
+    """Several flows at once, a process each: threads of one would slow each other down."""
+    fork = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(len(flows), mp_context=fork) as pool:
+        started = [pool.submit(send_and_count, *flow) for flow in flows]
+        return [flow.result() for flow in started]

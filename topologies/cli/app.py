@@ -82,12 +82,15 @@ app.add_typer(development.models_commands, name="models", rich_help_panel=DEVELO
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; every refusal is one line on stderr and a status other than 0."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
-        status = app(list(arguments), standalone_mode=False, prog_name="./testbed.sh")
+        status = int(app(list(arguments), standalone_mode=False, prog_name="./testbed.sh") or 0)
         sys.stdout.flush()
-        return int(status or 0)
+        if status == INTERRUPTED:  # typer's own answer to KeyboardInterrupt
+            terminal.error_line("interrupted")
+        return status
     except CommandRefused as error:
         terminal.error_line(str(error))
         return error.exit_status
@@ -110,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """TERM and HUP end a command like Ctrl-C: through every `finally`."""
+    """INT, TERM and HUP all end a command through every `finally`."""
     raise KeyboardInterrupt
 
 

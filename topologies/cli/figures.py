@@ -19,7 +19,7 @@ from topologies.cli.errors import CommandRefused
 from topologies.cli.hosts import slice_of
 from topologies.cli.northbound import running
 from topologies.cli.running import Json
-from topologies.cli.summary import compared, print_summary, read_summary
+from topologies.cli.summary import compared, print_slices, print_summary, read_summary
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 
@@ -70,19 +70,7 @@ def measure(
     if as_json:
         terminal.print_json(answer)
         return
-    rows = [_flat(row) for row in answer["slices"]]
-    terminal.print_table(tuple(rows[0]) if rows else (), rows)
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Percentiles as columns of their own: {"owd_ms": {"p50": 1}} -> {"owd_ms p50": 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if isinstance(value, dict) and key != "s_nssai":
-            flat.update({f"{key} {inner}": number for inner, number in value.items()})
-        else:
-            flat[key] = value
-    return flat
+    print_slices(answer["slices"])
 
 
 def report(folder: ResultFolder, as_json: Json = False) -> None:

@@ -115,14 +115,23 @@ def detail(api: Northbound, resource: Resource, wanted: str) -> Any:
 
 
 def _print_detail(document: Any, indent: str = "") -> None:
-    """Keys and values, nested ones indented."""
+    """Keys and values, nested ones indented; a twin's attribute on one line."""
     for key, value in document.items():
-        nested = isinstance(value, Mapping) and set(value) != {"sst", "sd"} and value
-        if nested:
+        if isinstance(value, Mapping) and {"value", "unit", "age_ms"} <= set(value):
+            print(f"{indent}{key}: {_attribute(value)}")
+        elif isinstance(value, Mapping) and set(value) != {"sst", "sd"} and value:
             print(f"{indent}{key}:")
             _print_detail(value, indent + "  ")
         else:
             print(f"{indent}{key}: {terminal.cell(value)}")
+
+
+def _attribute(attribute: Mapping[str, Any]) -> str:
+    unit = attribute["unit"] if attribute["unit"] not in (None, "-") else ""
+    predicted = attribute.get("predicted")
+    forecast = f", predicted {terminal.cell(predicted)}" if predicted else ""
+    age = terminal.cell(attribute["age_ms"])
+    return f"{terminal.cell(attribute['value'])} {unit} ({age} ms ago{forecast})".replace("  ", " ")
 
 
 def group(resource: Resource) -> typer.Typer:

@@ -32,13 +32,17 @@ def print_summary(summary: Summary) -> None:
         f"\n{summary['scenario']}: policy {summary['policy']}, seed {summary['seed']}, "
         f"{summary['duration_s']:g} s measured, {summary['datapath']} datapath"
     )
-    terminal.print_table(
-        tuple(_slice_row(summary["slices"][0])) if summary["slices"] else (),
-        [_slice_row(slice_) for slice_ in summary["slices"]],
-    )
-    print("rates in Mbit/s; one-way delay; SLA %: share of 1 s windows in which the SLA held\n")
+    print_slices(summary["slices"])
+    print()
     for line in _lines(summary):
         print(line)
+
+
+def print_slices(slices: Sequence[dict[str, Any]]) -> None:
+    """One line a slice, as narrow as a terminal."""
+    rows = [_slice_row(slice_) for slice_ in slices]
+    terminal.print_table(tuple(rows[0]) if rows else (), rows)
+    print("rates in Mbit/s; one-way delay; SLA %: share of 1 s windows in which the SLA held")
 
 
 def _slice_row(slice_: dict[str, Any]) -> dict[str, str]:

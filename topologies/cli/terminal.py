@@ -53,12 +53,21 @@ def cell(value: Any) -> str:
     if isinstance(value, Mapping):
         if set(value) == {"sst", "sd"}:
             return f"{value['sst']}-{value['sd']}"
-        return " ".join(f"{key}={cell(inner)}" for key, inner in value.items() if inner is not None)
+        return " ".join(
+            f"{key}={_nested(inner)}"
+            for key, inner in value.items()
+            if inner is not None
+        )
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(inner) for inner in value)
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
     return str(value)
+
+
+def _nested(value: Any) -> str:
+    text = cell(value)
+    return f"({text})" if "=" in text else text
 
 
 def wait_with_progress(

@@ -80,14 +80,19 @@ class PersistenceForecaster:
 
 def _holt_ahead(demand_kbps: FloatArray, level_ratio: float, trend_ratio: float) -> FloatArray:
     """[slice, step]: at each step the greatest of the next four forecasts (the line's ends)."""
-    level, trend = demand_kbps[:, 0], np.zeros(len(demand_kbps))
-    ahead = np.empty_like(demand_kbps)
-    for step in range(demand_kbps.shape[1]):
+    # Plain floats: a few slices of a cell are too few for numpy to pay off step by step.
+    return np.array([_holt_row(row, level_ratio, trend_ratio) for row in demand_kbps.tolist()])
+
+
+def _holt_row(row_kbps: list[float], level_ratio: float, trend_ratio: float) -> list[float]:
+    level, trend = row_kbps[0], 0.0
+    ahead = []
+    for sample_kbps in row_kbps:
         before = level
-        level = level_ratio * demand_kbps[:, step] + (1 - level_ratio) * (level + trend)
+        level = level_ratio * sample_kbps + (1 - level_ratio) * (level + trend)
         trend = trend_ratio * (level - before) + (1 - trend_ratio) * trend
-        ahead[:, step] = np.maximum(level + trend, level + HORIZON_STEPS * trend)
-    return np.maximum(ahead, 0.0)
+        ahead.append(max(level + trend, level + HORIZON_STEPS * trend, 0.0))
+    return ahead
 
 
 def with_residuals(demand_kbps: FloatArray, ahead_kbps: FloatArray) -> FloatArray:

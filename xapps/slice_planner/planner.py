@@ -27,9 +27,9 @@ class ConfigError(ValueError):
 class Policy:
     """Settings of the planner; each may be set in the xApp's config under its name."""
 
-    margin_ratio: float = 0.05
+    margin_ratio: float = 0.08
     """Reserved above the forecast's upper quantile."""
-    real_time_margin_ratio: float = 0.10
+    real_time_margin_ratio: float = 0.15
     """The same for real-time slices, whose reservation is also their ceiling."""
     floor_kbps: float = 150.0
     """Least guaranteed rate of a slice in a cell, with or without users."""
@@ -39,9 +39,9 @@ class Policy:
     """An elastic slice's ceiling over its guaranteed rate."""
     ceiling_room_kbps: float = 1000.0
     """An elastic slice's ceiling is at least this far above its guaranteed rate."""
-    short_ratio: float = 0.97
+    short_ratio: float = 0.95
     """Reserve more when this share of the reservation would not do."""
-    excess_ratio: float = 0.15
+    excess_ratio: float = 0.12
     """Reserve less when more than this share of the reservation is not needed."""
     lower_interval_ms: int = 2000
     """At least so long between two decisions of a cell that lower something."""
@@ -64,7 +64,7 @@ class Policy:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Policy:
         """Raises `ConfigError` for an unknown name or a value of another type."""
-        known = {f.name: f.default for f in fields(cls)}
+        known = {f.name: getattr(cls, f.name) for f in fields(cls)}
         for name, value in config.items():
             if name not in known:
                 raise ConfigError(f"unknown setting {name!r}; known: {', '.join(sorted(known))}")

@@ -1,11 +1,11 @@
 """SDK of xApps: subscribe to twins, infer, decide.  Needs `requests` and numpy, nothing else.
 
-    from holon_xapp import CellEvent, ReservationPlan, Xapp
+from holon_xapp import CellEvent, ReservationPlan, Xapp
 
-    xapp = Xapp.from_environment()
-    xapp.ready()
-    for event in xapp.subscribe("cell"):
-        ...
+xapp = Xapp.from_environment()
+xapp.ready()
+for event in xapp.subscribe("cell"):
+    ...
 """
 
 from holon_xapp.decisions import Decision, PlannedReservation, ReservationPlan

@@ -151,4 +151,8 @@ def _decision(document: Mapping[str, Any]) -> DecisionEvent:
     return DecisionEvent(decision_id=str(document["id"]), record=dict(document))
 
 
-_PARSERS: dict[str, Callable[[Mapping[str, Any]], Event]] = {"cell": _cell, "slice": _slice, "decision": _decision}
+_PARSERS: dict[str, Callable[[Mapping[str, Any]], Event]] = {
+    "cell": _cell,
+    "slice": _slice,
+    "decision": _decision,
+}

@@ -153,12 +153,15 @@ class Xapp:
         if wanted is not None and len(wanted) == 1:
             parameters["id"] = next(iter(wanted))
         # A connection of its own: the session's would be busy while a decision is due.
-        with _session(self.settings.token) as session, session.get(
-            f"{self.settings.url}/api/v1/stream",
-            params=parameters,
-            stream=True,
-            timeout=(CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S),
-        ) as response:
+        with (
+            _session(self.settings.token) as session,
+            session.get(
+                f"{self.settings.url}/api/v1/stream",
+                params=parameters,
+                stream=True,
+                timeout=(CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S),
+            ) as response,
+        ):
             if response.status_code >= 500 or response.status_code == 409:
                 raise Unreachable(f"{response.status_code}: {response.text[:200]}")
             if response.status_code != 200:

@@ -1,0 +1,413 @@
+"""Slice enforcement on a real Open vSwitch: real Ryu, real OVSDB, real packets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet, Raw
+
+from controller.contracts.addressing import GATEWAY_MAC, session_ip
+from controller.counters import Counters
+from controller.errors import EnforcementError, ReservationError, UnknownTargetError
+from controller.reconcile import Change
+from controller.switch_program import Flow, Kind, cookie_of, match_of
+from tests.emulated.enforced import (
+    STREAM,
+    TASK,
+    UE1_CONTROL,
+    UE1_VIDEO,
+    UE2_VIDEO,
+    Enforced,
+    control,
+    enforced,
+    video,
+)
+from tests.emulated.networks import two_cells
+from tests.emulated.paced_udp import Arrivals, send_and_count
+from tests.waiting import wait_until
+from topologies.namespaces import socket_in
+
+RATE_TOLERANCE_RATIO = 0.05
+RECONCILE_WITHIN_S = 5.0
+PORT = 7000
+
+
+@pytest.fixture(scope="module")
+def net(make_testbed: Callable[..., Any]) -> Iterator[Enforced]:
+    with make_testbed(two_cells()) as testbed, enforced(testbed) as network:
+        yield network
+
+
+def counters(net: Enforced) -> Counters:
+    return net.run(net.enforcer.counters(settle=True))
+
+
+def send(
+    net: Enforced,
+    source: str,
+    sink: str,
+    address: str,
+    mbps: float,
+    duration_s: float = 1.0,
+    bind_ip: str = "",
+) -> Arrivals:
+    """While the Enforcer's loop runs."""
+    testbed = net.testbed
+    return net.in_background(
+        lambda: send_and_count(
+            testbed.netns(source), testbed.netns(sink), (address, PORT), mbps, duration_s,
+            bind_ip=bind_ip,
+        )
+    )  # fmt: skip
+
+
+def inject(net: Enforced, host: str, packet: Packet, count: int = 20) -> None:
+    """Put frames on the host's interface as they are."""
+    target = net.testbed.inventory.host(host)
+    with socket_in(target.netns_path, socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind((target.interface, 0))
+        for _ in range(count):
+            raw.send(bytes(packet))
+
+
+class Listening:
+    """Counts what arrives at an address of a host."""
+
+    def __init__(self, net: Enforced, host: str, ip: str) -> None:
+        self.socket = socket_in(net.testbed.netns(host), socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.bind((ip, PORT))
+
+    def count(self) -> int:
+        found = 0
+        try:
+            while True:
+                self.socket.recv(4096)
+                found += 1
+        except BlockingIOError:
+            return found
+        finally:
+            self.socket.close()
+
+
+def frame(net: Enforced, source_ip: str, target_ip: str, mac: str | None = None) -> Packet:
+    own = net.testbed.inventory.host("ue1").mac
+    ip = IP(src=source_ip, dst=target_ip) / UDP(sport=PORT, dport=PORT) / Raw(b"x" * 64)
+    return Ether(src=mac or own, dst=GATEWAY_MAC) / ip
+
+
+class TestIsolation:
+    def test_a_user_reaches_its_service_and_counters_agree(self, net: Enforced) -> None:
+        before = counters(net).slices[1]
+        arrivals = send(net, "ue1", "edge1", STREAM, 2, bind_ip=UE1_VIDEO)
+        after = counters(net).slices[1]
+        assert arrivals.received == arrivals.sent
+        assert after.entered - before.entered == arrivals.sent
+        assert after.delivered - before.delivered == arrivals.sent
+
+    def test_never_the_service_of_another_slice(self, net: Enforced) -> None:
+        before = counters(net)
+        listening = Listening(net, "cloud", TASK)
+        inject(net, "ue1", frame(net, UE1_VIDEO, TASK))
+        after = counters(net)
+        assert listening.count() == 0
+        assert after.slices[1].violations - before.slices[1].violations == 20
+        assert after.slices[2].entered == before.slices[2].entered
+
+    @pytest.mark.parametrize("spoofed", ["another user's address", "another MAC"])
+    def test_spoofed_source_is_dropped_and_counted(self, net: Enforced, spoofed: str) -> None:
+        packet = frame(net, UE1_VIDEO, STREAM, mac="02:00:00:00:33:33")
+        if spoofed == "another user's address":
+            packet = frame(net, UE2_VIDEO, STREAM)
+        before = counters(net)
+        listening = Listening(net, "edge1", STREAM)
+        inject(net, "ue1", packet)
+        after = counters(net)
+        assert listening.count() == 0
+        assert after.security_drops - before.security_drops == 20
+        assert after.slices[1].entered == before.slices[1].entered
+
+    def test_what_is_not_carried_is_dropped_and_counted(self, net: Enforced) -> None:
+        before = counters(net)
+        mac = net.testbed.inventory.host("ue1").mac
+        inject(net, "ue1", Ether(src=mac, dst=GATEWAY_MAC) / IPv6(dst="2001:db8::1") / Raw(b"x"))
+        after = counters(net)
+        assert after.unsupported_drops - before.unsupported_drops == 20
+
+    def test_arp_for_anybody_but_the_gateway_gets_no_answer(self, net: Enforced) -> None:
+        before = counters(net)
+        mac = net.testbed.inventory.host("ue1").mac
+        scan = ARP(op=1, hwsrc=mac, psrc=UE1_VIDEO, pdst=UE2_VIDEO)
+        inject(net, "ue1", Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / scan)
+        assert counters(net).security_drops - before.security_drops == 20
+
+
+class TestReserve:
+    def test_meter_and_queue_change_and_are_read_back(self, net: Enforced) -> None:
+        result = net.run(net.enforcer.reserve("ap1", [video(3000, 6000), control(2000)]))
+        assert result.confirmed, result.confirmations
+        assert result.hops_ns["enforced"] <= result.hops_ns["confirmed"]
+        meters = net.ofctl("dump-meters", net.bridge("ap1"))
+        assert re.search(r"meter=11 kbps burst stats bands=\s+type=drop rate=6000 ", meters)
+        classes = subprocess.run(
+            ["tc", "class", "show", "dev", "ap1_1"], capture_output=True, text=True, check=True
+        ).stdout
+        assert re.search(r"htb 1:6 .*prio \d rate 3Mbit ceil 6Mbit", classes), classes
+
+    def test_traffic_keeps_to_the_ceiling(self, net: Enforced) -> None:
+        for ceiling_kbps in (4000, 8000):
+            plan = [video(3000, ceiling_kbps), control(2000)]
+            assert net.run(net.enforcer.reserve("ap1", plan)).confirmed
+            arrivals = send(net, "edge1", "ue1", UE1_VIDEO, 12, 3.0, bind_ip=STREAM)
+            measured_mbps = arrivals.l2_mbps(skip_s=1.0)
+            print(f"ceiling {ceiling_kbps} kbit/s: {measured_mbps:.2f} Mbit/s")
+            assert measured_mbps == pytest.approx(ceiling_kbps / 1000, rel=RATE_TOLERANCE_RATIO)
+
+    def test_no_flow_is_touched(self, net: Enforced) -> None:
+        def identities() -> list[str]:
+            return sorted(re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1"))
+
+        before = identities()
+        assert net.run(net.enforcer.reserve("ap1", [video(1000, 9000), control(1000)])).confirmed
+        assert identities() == before
+
+    def test_drops_are_accounted_exactly_while_meters_change(self, net: Enforced) -> None:
+        """A modified meter starts its counters anew; not one packet may get lost in between."""
+
+        async def change_often(stop: asyncio.Event) -> int:
+            changes = 0
+            while not stop.is_set():
+                ceiling_kbps = 4000 + changes % 50
+                plan = [video(2000, ceiling_kbps), control(1000)]
+                result = await net.enforcer.reserve("ap1", plan)
+                assert result.confirmed, result.confirmations
+                changes += 1
+            return changes
+
+        async def both() -> tuple[Arrivals, int]:
+            stop = asyncio.Event()
+            changing = asyncio.create_task(change_often(stop))
+            testbed = net.testbed
+            arrivals = await asyncio.to_thread(
+                send_and_count, testbed.netns("edge1"), testbed.netns("ue1"),
+                (UE1_VIDEO, PORT), 16, 3.0, bind_ip=STREAM,
+            )  # fmt: skip
+            stop.set()
+            return arrivals, await changing
+
+        before = counters(net).slices[1]
+        arrivals, changes = net.run(both())
+        after = counters(net).slices[1]
+        dropped = (
+            after.meter_drops - before.meter_drops + after.queue_drops - before.queue_drops
+        )
+        print(f"{changes} changes, {arrivals.sent} sent, {dropped} dropped")
+        assert changes > 20 and dropped > 100
+        assert arrivals.sent - arrivals.received == dropped
+
+    def test_dry_run_shows_the_difference_and_changes_nothing(self, net: Enforced) -> None:
+        held = net.enforcer.reservations("ap1")
+        plan = [video(1500, 2500), control(1000)]
+        result = net.run(net.enforcer.reserve("ap1", plan, dry_run=True))
+        assert result.diff["meters"]["ap1"]["meters_modified"][0]["rate_kbps"] == 2500
+        assert result.diff["queues"]["ap1_1"]["5"]["after"]["max_kbps"] == 2500
+        assert not result.diff["flows"] and not result.confirmations
+        assert net.enforcer.reservations("ap1") == held
+
+    def test_what_cannot_exist_is_refused(self, net: Enforced) -> None:
+        with pytest.raises(UnknownTargetError, match="unknown cell 'ap9'; known: ap1, ap2"):
+            net.run(net.enforcer.reserve("ap9", [video(1, 2)]))
+        with pytest.raises(ReservationError, match="guarantees would sum up to"):
+            net.run(net.enforcer.reserve("ap1", [video(19_000, 20_000)]))
+
+
+class TestHandover:
+    @pytest.fixture(autouse=True)
+    def at_home(self, net: Enforced) -> Iterator[None]:
+        yield
+        if net.enforcer.attachments()["ue1"] != "ap1":
+            assert net.run(net.enforcer.handover("ue1", "ap1")).confirmed
+        net.run(net.enforcer.settled())
+
+    @pytest.mark.parametrize("direction", ["down", "up"])
+    def test_make_before_break_loses_nothing_and_counters_go_on(
+        self, net: Enforced, direction: str
+    ) -> None:
+        source, sink, own, target = "cloud", "ue1", TASK, UE1_CONTROL
+        if direction == "up":
+            source, sink, own, target = "ue1", "cloud", UE1_CONTROL, TASK
+        testbed = net.testbed
+
+        async def move_while_sending() -> Arrivals:
+            sending = asyncio.create_task(
+                asyncio.to_thread(
+                    send_and_count, testbed.netns(source), testbed.netns(sink), (target, PORT),
+                    0.5, 3.0, 0, 100, own,
+                )
+            )  # fmt: skip
+            for cell_id in ("ap2", "ap1", "ap2"):
+                result = await net.enforcer.handover("ue1", cell_id)
+                assert result.confirmed, result.confirmations
+                await net.enforcer.settled()
+            return await sending
+
+        before = counters(net).slices[2]
+        arrivals = net.run(move_while_sending())
+        after = counters(net).slices[2]
+        print(f"{direction}: {arrivals.sent} sent, {arrivals.received} received")
+        assert arrivals.sent > 300 and arrivals.received == arrivals.sent
+        assert after.entered - before.entered == arrivals.sent
+        assert after.delivered - before.delivered == arrivals.sent
+        assert after.misses == before.misses
+
+    def test_the_old_cell_s_rules_are_gone_and_traffic_takes_the_new_one(
+        self, net: Enforced
+    ) -> None:
+        assert net.run(net.enforcer.handover("ue1", "ap2")).confirmed
+        net.run(net.enforcer.settled())
+        assert not [f for f in net.flows("ap1") if UE1_CONTROL in f]
+        assert [f for f in net.flows("ap2") if UE1_CONTROL in f]
+        net.run(net.enforcer.sample())
+        arrivals = send(net, "cloud", "ue1", UE1_CONTROL, 0.5, bind_ip=TASK)
+        assert arrivals.received == arrivals.sent
+        counters(net)
+        assert net.run(net.enforcer.sample()).users["ue1", "ap2"] > 0
+
+    def test_dry_run_and_impossible_targets(self, net: Enforced) -> None:
+        diff = net.run(net.enforcer.handover("ue1", "ap2", dry_run=True)).diff
+        assert set(diff["flows"]) == {"air", "core", "ap1", "ap2"}
+        assert net.enforcer.attachments()["ue1"] == "ap1"
+        with pytest.raises(EnforcementError, match="served by cell ap1 already"):
+            net.run(net.enforcer.handover("ue1", "ap1"))
+        with pytest.raises(UnknownTargetError, match="unknown user 'ue9'"):
+            net.run(net.enforcer.handover("ue9", "ap1"))
+
+    def test_break_before_make_ends_at_the_target_too(self, net: Enforced) -> None:
+        assert net.run(net.enforcer.handover("ue1", "ap2", mode="break_before_make")).confirmed
+        arrivals = send(net, "cloud", "ue1", UE1_CONTROL, 0.5, bind_ip=TASK)
+        assert arrivals.received == arrivals.sent
+
+
+class TestFailures:
+    def test_one_bad_flow_rolls_the_whole_bundle_back(self, net: Enforced) -> None:
+        good = Flow(4, 7, match_of({"in_port": 99}), cookie_of(Kind.PATH), goto=5)
+        bad = replace(good, priority=8, goto=2)
+        change = Change("ap1", flows_add=(good, bad))
+        before = sorted(re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1"))
+        answer = net.run(net.enforcer._switches.send({"ap1": change}))["ap1"]
+        assert not answer.confirmed and "OFPBIC_BAD_TABLE_ID" in answer.detail, answer
+        after = sorted(re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1"))
+        assert after == before
+
+    def test_without_ryu_traffic_goes_on_and_a_reservation_is_undone(self, net: Enforced) -> None:
+        assert net.run(net.enforcer.reserve("ap1", [video(3000, 9000), control(1000)])).confirmed
+        net.kill_ryu()
+        try:
+            result = net.run(net.enforcer.reserve("ap1", [video(4000, 9500), control(1000)]))
+            assert not result.confirmed
+            assert "Ryu does not answer" in result.confirmations[0].detail
+            rows = net.testbed.ovs.vsctl(["--columns=other_config", "list", "Queue"])
+            assert 'min-rate="3000000"' in rows and 'min-rate="4000000"' not in rows
+            arrivals = send(net, "ue1", "edge1", STREAM, 2, bind_ip=UE1_VIDEO)
+            assert arrivals.received == arrivals.sent
+        finally:
+            net.start_ryu()
+        net.watch_until(lambda: len(net.enforcer.connected_switches()) == 4, 15)
+        assert net.enforcer.reservations("ap1")[0].min_kbps == 3000
+
+    def test_a_restarted_ryu_is_reconciled_and_never_wipes(self, net: Enforced) -> None:
+        """One rule is taken away meanwhile: exactly that one comes back."""
+        net.kill_ryu()
+        lost = f"table=4,ip,nw_dst={UE1_VIDEO}"
+        net.ofctl("del-flows", net.bridge("ap1"), lost)
+        net.enforcer.events.clear()
+        old = {re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1")}
+        net.start_ryu()
+        net.watch_until(lambda: len(net.enforcer.events) >= 4, 15)
+        events = {e.split()[1].rstrip(":"): e for e in net.enforcer.events}
+        assert events["ap1"].endswith("1 flows added")
+        for switch in ("core", "air", "ap2"):
+            assert events[switch].endswith("nothing to change")
+        new = {re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1")}
+        assert old < new and len(new - old) == 1
+
+    def test_reconciled_within_five_seconds_of_ryu_s_return(self, net: Enforced) -> None:
+        net.kill_ryu()
+        net.watch_until(lambda: not net.enforcer.connected_switches(), 5)
+        net.enforcer.events.clear()
+        net.start_ryu()
+        log = net.testbed.run.logs / "ryu.log"
+        started = log.read_text().count("instantiating app controller.ryu_app")
+        wait_until(
+            lambda: log.read_text().count("instantiating app controller.ryu_app") > started, 15
+        )
+        taken_s = net.watch_until(lambda: len(net.enforcer.events) >= 4, 15)
+        print(f"reconciled {taken_s:.2f} s after Ryu's return")
+        assert taken_s < RECONCILE_WITHIN_S
+
+    def test_traffic_survives_the_return_of_ryu_without_a_loss(self, net: Enforced) -> None:
+        def restart() -> Arrivals:
+            net.kill_ryu()
+            net.start_ryu()
+            testbed = net.testbed
+            return send_and_count(
+                testbed.netns("ue1"), testbed.netns("edge1"), (STREAM, PORT), 1, 4.0,
+                bind_ip=UE1_VIDEO,
+            )  # fmt: skip
+
+        net.enforcer.events.clear()
+        arrivals = net.in_background(restart)
+        net.watch_until(lambda: len(net.enforcer.events) >= 4, 15)
+        assert arrivals.received == arrivals.sent
+
+    def test_a_second_controller_moves_nobody_and_changes_nothing(self, net: Enforced) -> None:
+        """As a restarted RIC: its inventory still says where users attached first."""
+        from controller.enforcement import Enforcer
+
+        assert net.run(net.enforcer.handover("ue2", "ap2")).confirmed
+        net.run(net.enforcer.settled())
+        held = [video(8000, 16_000), control(2000)]
+        assert net.run(net.enforcer.reserve("ap1", held)).confirmed
+
+        async def restarted() -> tuple[list[Any], dict[str, str]]:
+            second = Enforcer(net.testbed.inventory, net.testbed.run)
+            await second.start()
+            try:
+                return await second.install(), second.attachments()
+            finally:
+                await second.stop()
+
+        confirmations, attachments = net.run(restarted())
+        assert attachments["ue2"] == "ap2"
+        for confirmation in confirmations:
+            assert confirmation.confirmed
+            assert confirmation.detail.startswith(("nothing to change", "0 queues set"))
+        assert net.run(net.enforcer.handover("ue2", "ap1")).confirmed
+
+    def test_a_restarted_switch_gets_everything_back(self, net: Enforced) -> None:
+        net.enforcer.events.clear()
+        os.kill(net.testbed.ovs.vswitchd_pid, signal.SIGTERM)
+        wait_until(lambda: not net.testbed.ovs.status()[1]["alive"], 5)
+        net.testbed.ovs.restart_dead()
+        net.watch_until(lambda: len(net.enforcer.events) >= 4, 15)
+        arrivals = send(net, "ue1", "edge1", STREAM, 2, bind_ip=UE1_VIDEO)
+        assert arrivals.received == arrivals.sent
+        assert net.run(net.enforcer.reserve("ap1", [video(3000, 6000), control(2000)])).confirmed
+
+
+def test_unknown_addresses_of_a_slice_are_counted_as_its_misses(net: Enforced) -> None:
+    before = counters(net).slices[1].misses
+    inject(net, "ue1", frame(net, UE1_VIDEO, session_ip(1, 77)))
+    assert counters(net).slices[1].misses - before == 20

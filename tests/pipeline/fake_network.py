@@ -1,0 +1,92 @@
+"""Fake switches joined as the inventory says: a packet from host to host, hop by hop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.contracts.addressing import GATEWAY_IP, GATEWAY_MAC
+from controller.contracts.inventory import Inventory, PortRole
+from controller.network_state import NetworkState, initial_state
+from controller.network_view import network_of
+from controller.pipeline import ARP, IPV4
+from controller.rules import compile_network
+from controller.switch_program import Kind
+from tests.pipeline.fake_switch import FakeSwitch, Packet, Sent
+
+_HOPS = 12
+
+
+@dataclass
+class Journey:
+    """`delivered`: host -> packet as it arrived. `dropped`: (switch, why)."""
+
+    path: list[str] = field(default_factory=list)
+    queues: dict[str, int | None] = field(default_factory=dict)
+    delivered: dict[str, Packet] = field(default_factory=dict)
+    dropped: list[tuple[str, Kind | None]] = field(default_factory=list)
+
+
+class FakeNetwork:
+    def __init__(self, inventory: Inventory, state: NetworkState | None = None) -> None:
+        self.inventory = inventory
+        self.network = network_of(inventory)
+        self.state = state or initial_state(inventory)
+        programs = compile_network(self.network, self.state)
+        self.switches = {name: FakeSwitch(program) for name, program in programs.items()}
+        self._ports = {(p.switch, p.port_no): p for p in inventory.ports}
+
+    def send(self, host_name: str, packet: Packet) -> Journey:
+        """Put a frame on the host's port."""
+        host = self.inventory.host(host_name)
+        journey = Journey()
+        frame = {"eth_src": host.mac, "eth_dst": GATEWAY_MAC, **packet}
+        waiting = [(host.switch, host.port_no, frame)]
+        while waiting:
+            switch, in_port, frame = waiting.pop()
+            journey.path.append(switch)
+            assert len(journey.path) <= _HOPS, f"loop: {journey.path}"
+            sent = self.switches[switch].receive(frame, in_port)
+            if not sent:
+                journey.dropped.append((switch, self.switches[switch].dropped_by))
+            for out in sent:
+                waiting += self._arrive(switch, out, journey)
+        return journey
+
+    def _arrive(
+        self, switch: str, out: Sent, journey: Journey
+    ) -> list[tuple[str, int, dict[str, Any]]]:
+        port = self._ports[switch, out.port_no]
+        journey.queues[port.interface] = out.queue_id
+        if port.role is not PortRole.INFRASTRUCTURE:
+            journey.delivered[port.peer] = out.packet
+            return []
+        other = next(p for p in self.inventory.ports if p.switch == port.peer and p.peer == switch)
+        return [(other.switch, other.port_no, dict(out.packet))]
+
+    def total(self, kind: Kind, slice_id: int | None = None) -> int:
+        return sum(s.count(kind, slice_id) for s in self.switches.values())
+
+
+def ipv4(source: str, destination: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "eth_type": IPV4,
+        "ipv4_src": source,
+        "ipv4_dst": destination,
+        "ip_dscp": 0,
+        "ip_proto": 17,
+        "udp_dst": 5001,
+        **fields,
+    }
+
+
+def arp_request(mac: str, own_ip: str, wanted_ip: str = GATEWAY_IP) -> dict[str, Any]:
+    return {
+        "eth_type": ARP,
+        "eth_dst": "ff:ff:ff:ff:ff:ff",
+        "arp_op": 1,
+        "arp_sha": mac,
+        "arp_tha": "00:00:00:00:00:00",
+        "arp_spa": own_ip,
+        "arp_tpa": wanted_ip,
+    }
