@@ -111,7 +111,8 @@ class Enforcer:
             await asyncio.sleep(_WATCH_PERIOD_S)
             try:
                 for done in await self._switches.catch_up():
-                    self.events.append(f"reconciled {done.switch}: {done.detail}")
+                    outcome = "reconciled" if done.confirmed else "could not reconcile"
+                    self.events.append(f"{outcome} {done.switch}: {done.detail}")
             except rpc.RpcError:
                 continue  # Ryu is away; rules forward without it
             if self._queues_in_doubt:

@@ -76,22 +76,27 @@ def flow_delete(dp: Datapath, flow: Document) -> Message:
     )
 
 
-def bundle(dp: Datapath, bundle_id: int, messages: Iterable[Message]) -> list[Message]:
-    """All or nothing: one bad message rolls the others back. The last is the commit."""
+def bundle_of(dp: Datapath, bundle_id: int, messages: Iterable[Message]) -> list[Message]:
+    """Opens a bundle and puts the messages in; nothing happens until it is committed.
 
-    def control(kind: int) -> Message:
-        return parser.ONFBundleCtrlMsg(dp, bundle_id, kind, _ATOMIC, [])
-
+    A message that the switch refuses here is left out of the bundle and would not
+    stop the commit: look at the errors first, then commit or discard.
+    """
     added = [parser.ONFBundleAddMsg(dp, bundle_id, _ATOMIC, m, []) for m in messages]
-    return [
-        control(ofp.ONF_BCT_OPEN_REQUEST),
-        *added,
-        control(ofp.ONF_BCT_COMMIT_REQUEST),
-    ]
+    return [_bundle_control(dp, bundle_id, ofp.ONF_BCT_OPEN_REQUEST), *added]
+
+
+def bundle_commit(dp: Datapath, bundle_id: int) -> Message:
+    """All or nothing: one message that fails now rolls the others back."""
+    return _bundle_control(dp, bundle_id, ofp.ONF_BCT_COMMIT_REQUEST)
 
 
 def bundle_discard(dp: Datapath, bundle_id: int) -> Message:
-    return parser.ONFBundleCtrlMsg(dp, bundle_id, ofp.ONF_BCT_DISCARD_REQUEST, _ATOMIC, [])
+    return _bundle_control(dp, bundle_id, ofp.ONF_BCT_DISCARD_REQUEST)
+
+
+def _bundle_control(dp: Datapath, bundle_id: int, kind: int) -> Message:
+    return parser.ONFBundleCtrlMsg(dp, bundle_id, kind, _ATOMIC, [])
 
 
 def flows_request(

@@ -86,5 +86,6 @@ class RyuClient:
             await self._connections["flows"].call("restore", retired=self._retired)
 
     def close(self) -> None:
+        """Connections of a Ryu that is gone; the next call makes new ones."""
         for connection in self._connections.values():
             connection.close()

@@ -105,7 +105,8 @@ def _replace_flows(session: SwitchSession, change: Document, generation: int) ->
     mods = [of.flow_delete(dp, flow) for flow in deleted]
     mods += [of.flow_add(dp, flow, generation) for flow in added]
     try:
-        session.exchange(of.bundle(dp, generation, mods))
+        session.exchange(of.bundle_of(dp, generation, mods))
+        session.exchange([of.bundle_commit(dp, generation)])
     except ExchangeFailed:
         _discard(session, generation)
         raise

@@ -107,8 +107,10 @@ class Switches:
             status = await self._ryu.status()
         except rpc.RpcError:
             self.connected = ()
+            self._ryu.close()
             raise
         if status.boot != self._boot:
+            self._ryu.close()
             await self._ryu.restore_retired()
             self._boot = status.boot
         return await self._catch_up_with(status)

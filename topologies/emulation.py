@@ -9,6 +9,7 @@ only keeps the physical space (positions, radio, traffic) going and measures.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -97,27 +98,39 @@ class Emulation:
         self.traffic.prepare()
         self.supervisor.start("user-agents", ["topologies.user_agents", folder], None, True)
 
-    async def await_ric(self) -> None:
-        """Until slices are installed; any dead child ends the wait with its last line."""
+    async def install_slices(self) -> None:
         self.progress.step("slices")
+        await self._await_ric("ready", "slices not installed")
+
+    async def deploy_xapps(self) -> None:
+        """The scenario's (the RIC does that by itself), then those of `--xapp`."""
+        self.progress.step("xapps")
+        status = await self._await_ric("deployed", "xApps not deployed")
+        if status["problems"]:
+            raise EmulationError(status["problems"][0])
+        for folder in self.extra_xapps:
+            await self._call_ric("deploy", where=folder)
+
+    async def _await_ric(self, what: str, failure: str) -> dict[str, Any]:
+        """Until its status says so; any dead child ends the wait with its last line."""
         deadline_s = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline_s:
             for name in ("ryu", "ric"):
                 self.supervisor.require_alive(name)
-            if await self._ric_is_ready():
-                return
+            with contextlib.suppress(rpc.RpcUnavailable):
+                status: dict[str, Any] = await self._call_ric("status")
+                if status[what]:
+                    return status
             await asyncio.sleep(0.05)
         raise EmulationError(
-            f"slices not installed within {READY_TIMEOUT_S:.0f} s; "
+            f"{failure} within {READY_TIMEOUT_S:.0f} s; "
             f"ric: {self.supervisor.last_line('ric')}; ryu: {self.supervisor.last_line('ryu')}"
         )
 
-    async def _ric_is_ready(self) -> bool:
-        try:
-            status = await asyncio.to_thread(rpc.call, self.run.ric_socket, "status", 2.0)
-        except rpc.RpcError:
-            return False
-        return bool(status["ready"])
+    async def _call_ric(self, op: str, **arguments: Any) -> Any:
+        return await asyncio.to_thread(
+            rpc.call, self.run.ric_socket, op, READY_TIMEOUT_S, **arguments
+        )
 
     async def start_traffic(self) -> None:
         self.progress.step("traffic")
@@ -139,7 +152,8 @@ class Emulation:
 
     async def supervise(self) -> None:
         while not self.stopped.is_set():
-            for name in self.supervisor.restart_dead(time.monotonic()):
+            restarted = self.supervisor.restart_dead(time.monotonic())
+            for name in [*restarted, *self.ovs.restart_dead()]:
                 print(f"restarted {name}", flush=True)
             await asyncio.sleep(SUPERVISE_PERIOD_S)
 
@@ -173,7 +187,7 @@ class Emulation:
         return await asyncio.to_thread(self.measurement.finish, Path(out))
 
     async def serve(self) -> None:
-        handlers = {
+        handlers: dict[str, rpc.Handler] = {
             "status": self.status,
             "attached": self.attached,
             "measure": self.measure,
@@ -193,6 +207,8 @@ class Emulation:
     # -- end --------------------------------------------------------------
 
     def shutdown(self) -> None:
+        if hasattr(self, "measurement"):
+            self.measurement.stop()
         if hasattr(self, "traffic"):
             self.traffic.end()
         if hasattr(self, "supervisor"):
@@ -207,7 +223,8 @@ class Emulation:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopped.set)
         self.start_processes(machine_namespace)
-        await self.await_ric()
+        await self.install_slices()
+        await self.deploy_xapps()
         await self.start_traffic()
         await self.serve()
 

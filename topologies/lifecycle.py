@@ -44,6 +44,7 @@ STEPS = {
     "network": "building the network",
     "controllers": "starting Ryu, the RIC and the local controllers",
     "slices": "installing slices",
+    "xapps": "deploying xApps",
     "traffic": "starting traffic",
     "ready": "ready",
 }

@@ -18,7 +18,7 @@ from controller.contracts.run_folder import RunFolder
 from topologies import packet_sockets
 from topologies.errors import CommandError, RequirementError, SwitchError
 from topologies.manifest import RUN_ID_VARIABLE, Manifest
-from topologies.namespaces import named_path, run, same
+from topologies.namespaces import inside, named_path, run, same
 from topologies.processes import is_running
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -42,7 +42,10 @@ class Daemon:
 
 
 class PrivateOvs:
-    """The run's switch processes; to be used inside the run's namespace."""
+    """The run's switch processes.
+
+    Made in the machine's namespace, started and used inside the run's.
+    """
 
     def __init__(self, run_folder: RunFolder, manifest: Manifest) -> None:
         self._run = run_folder
@@ -50,6 +53,7 @@ class PrivateOvs:
         self._database = Daemon("ovsdb-server")
         self._switch = Daemon("ovs-vswitchd")
         self._send_buffer_bytes = packet_sockets.LEAST_SEND_BUFFER_BYTES
+        self._machine_namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     # -- life ---------------------------------------------------------------
 
@@ -73,9 +77,12 @@ class PrivateOvs:
         self._start_switch()
 
     def stop(self) -> None:
-        """End both; taps of bridges vanish with vswitchd."""
+        """End both; taps of bridges vanish with vswitchd. Not to be used afterwards."""
         for daemon in (self._switch, self._database):
             self._end(daemon)
+        if self._machine_namespace >= 0:
+            os.close(self._machine_namespace)
+            self._machine_namespace = -1
 
     def restart_vswitchd(self, abruptly: bool = False) -> None:
         """End vswitchd (`abruptly`: by SIGKILL) and start it again.
@@ -139,14 +146,19 @@ class PrivateOvs:
         """Without pidfd_getfd: the machine's default, large while the socket is opened."""
         previous = _WMEM_DEFAULT.read_text().strip()
         self._manifest.record_sysctl(_WMEM_DEFAULT, previous)
-        _write_machine_sysctl(_WMEM_DEFAULT, str(self._send_buffer_bytes))
+        self._write_machine_sysctl(_WMEM_DEFAULT, str(self._send_buffer_bytes))
         try:
             self._end(self._switch)
             self._start_switch()
             self._send_test_frame()
         finally:
-            _write_machine_sysctl(_WMEM_DEFAULT, previous)
+            self._write_machine_sysctl(_WMEM_DEFAULT, previous)
         return self._send_buffer_bytes
+
+    def _write_machine_sysctl(self, path: Path, value: str) -> None:
+        """net.core defaults can be written in the machine's first namespace only."""
+        with inside(f"/proc/self/fd/{self._machine_namespace}"):
+            path.write_text(value)
 
     # -- commands -----------------------------------------------------------
 
@@ -225,8 +237,3 @@ def environment(run_folder: RunFolder) -> dict[str, str]:
         "OVS_DBDIR": str(run_folder.ovs),
         "OVS_LOGDIR": str(run_folder.logs),
     }
-
-
-def _write_machine_sysctl(path: Path, value: str) -> None:
-    """net.core defaults belong to the machine's first namespace and are written there."""
-    run(["nsenter", "--net=/proc/1/ns/net", "--", "sh", "-c", f"echo {value} > {path}"])

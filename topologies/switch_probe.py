@@ -23,10 +23,11 @@ def try_meters() -> None:
         try:
             manifest.record_namespace(run.namespace)
             namespaces.create(run.namespace)
+            ovs = PrivateOvs(run, manifest)
             with namespaces.inside(namespaces.named_path(run.namespace)):
-                ovs = PrivateOvs(run, manifest)
                 ovs.start()
                 _add_meter(ovs)
+            ovs.stop()
         finally:
             cleanup.remove(run)
 

@@ -51,6 +51,8 @@ from topologies.user_reports import (
 from topologies.user_sockets import open_sockets
 
 COLLECTOR = (COLLECTOR_IP, COLLECTOR_UDP_PORT)
+FIFO_PRIORITY = 5
+"""Below the traffic's senders (10): an agent needs little, but at its moment."""
 LONGEST_WAIT_S = 0.2
 """So that a signal is noticed."""
 LATENESS_KEPT = 1000
@@ -91,6 +93,7 @@ class UserAgents:
         self._pushed = 0
         self._changed = threading.Condition()
         self._ending = False
+        self._priority = "not asked yet"
         self._counts: Counter[str] = Counter()
         self._lateness_ms: deque[float] = deque(maxlen=LATENESS_KEPT)
         self._regroup()
@@ -99,7 +102,7 @@ class UserAgents:
 
     def run(self) -> None:
         """Measure and send when due, until `end`."""
-        be_punctual(None)
+        self._priority = be_punctual(FIFO_PRIORITY)
         with self._changed:
             while not self._ending:
                 self._work_until(time.time_ns())
@@ -210,6 +213,7 @@ class UserAgents:
             late_ms = np.array(self._lateness_ms or [np.nan])
             return {
                 "pid": os.getpid(),
+                "priority": self._priority,
                 "users": len(self._users),
                 "users_by_period_ms": {str(p): len(g) for p, g in sorted(self._groups.items())},
                 "counts": dict(self._counts),

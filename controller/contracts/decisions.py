@@ -48,7 +48,8 @@ class DecisionRequest(Strict):
     """`target` and `parameters` by action:
 
     reserve, one slice: target {cell_id, s_nssai}, parameters {min_kbps, max_kbps}
-    reserve, a cell's plan (atomic): target {cell_id}, parameters {reservations: [ReservationRequest]}
+    reserve, a cell's plan (atomic): target {cell_id},
+    parameters {reservations: [ReservationRequest]}
     handover: target {ue_id}, parameters {cell_id}
     """
 

@@ -19,12 +19,30 @@ from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from controller.local.service import LocalController
 
+FIFO_PRIORITY = 5
+"""Below the traffic's senders (10).  Measured beside five busy processes on two cores:
+reaction p99 0.8 ms with it, 16 ms with nice -10, at 0.6 % of a core for 8 users."""
 NICENESS = -10
-"""A report must be answered within a millisecond, also beside busy senders."""
+
+
+def be_prompt() -> str:
+    """Ask for real-time priority, else for nice; returns what was allowed."""
+    try:
+        policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, policy, os.sched_param(FIFO_PRIORITY))
+        return f"SCHED_FIFO {FIFO_PRIORITY}"
+    except OSError:
+        pass
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+        return f"nice {NICENESS}"
+    except OSError:
+        return "no priority"
 
 
 async def serve(run: RunFolder, edge: str) -> None:
     controller = LocalController(run, Inventory.load(run.inventory), edge)
+    controller.priority = be_prompt()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -46,7 +64,6 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m controller.local RUN_FOLDER EDGE", file=sys.stderr)
         return 2
     try:
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
         uvloop.run(serve(RunFolder(Path(arguments[0])), arguments[1]))
     except (OSError, ValueError) as error:
         print(f"local controller: {error}", file=sys.stderr)

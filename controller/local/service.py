@@ -49,6 +49,7 @@ class LocalController:
             known = ", ".join(sorted(hosts)) or "none"
             raise ValueError(f"unknown edge server {edge!r}; known: {known}")
         self.edge = edge
+        self.priority = "not asked yet"
         self._inventory = inventory
         self._roster = roster_of(inventory)
         self._slice_ids = [s.slice_id for s in inventory.slices]
@@ -214,6 +215,7 @@ class LocalController:
         return {
             "pid": os.getpid(),
             "edge": self.edge,
+            "priority": self.priority,
             "cells": sorted(self._cells),
             "twins": len(self.twins),
             "attached": len(self._windows.attached_users()),

@@ -33,7 +33,7 @@ from controller.ric.errors import Conflict, RicError, StartError
 from controller.ric.netns import http_listener, open_socket, udp_receiver
 from controller.ric.observation import AggregateReceiver
 from controller.ric.state import Ric
-from controller.ric.xapps import Deployment
+from controller.ric.xapps import Deployment, xapp_folder
 
 NICENESS = -10
 """Between a twin's update and the switch lie milliseconds, also beside busy senders."""
@@ -134,9 +134,14 @@ def operations(ric: Ric, stopped: asyncio.Event) -> dict[str, rpc.Handler]:
             ],
         }
 
+    async def deploy(where: str) -> dict[str, Any]:
+        """An xApp beside the scenario's, by its folder."""
+        return (await ric.xapps.deploy(Deployment(where))).document()
+
     return {
         "status": ric.status,
         "decide": decide,
+        "deploy": deploy,
         "counters": counters,
         "switch_counters": ric.enforcer.switch_counters,
         "records": lambda: [r.model_dump(mode="json") for r in ric.decisions.all_records()],
@@ -167,11 +172,12 @@ async def deploy_xapps(ric: Ric) -> None:
         try:
             await ric.xapps.deploy(Deployment(xapp.name, xapp.placement, xapp.config))
         except RicError as error:
-            ric.progress.problems[xapp.name] = error.message
+            ric.progress.problems[str(xapp_folder(xapp.name))] = error.message
             print(f"ric: {error.message}", file=sys.stderr, flush=True)
 
     if ric.inventory.policy in XAPP_POLICIES:
         await asyncio.gather(*(deploy(xapp) for xapp in ric.inventory.xapps))
+    ric.progress.deployed = True
 
 
 async def live(ric: Ric, sockets: Sockets) -> None:

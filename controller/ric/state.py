@@ -30,9 +30,11 @@ from controller.ric.xapps import Xapps
 
 @dataclass
 class Progress:
-    """`ready`: slices are installed.  `problems`: what did not work, one line by its name."""
+    """`ready`: slices are installed.  `deployed`: the scenario's xApps run, or stand in
+    `problems`: what did not work, one line by where."""
 
     ready: bool = False
+    deployed: bool = False
     problems: dict[str, str] = field(default_factory=dict)
     started_at_ns: int = field(default_factory=time.time_ns)
 
@@ -111,17 +113,13 @@ class Ric:
 
     def alarms(self) -> list[str]:
         """What is wrong right now, one line each."""
-        states = {str(xapp["xapp_name"]): xapp for xapp in self.xapps.documents()}
-        problems = {
-            name: f"xApp {name} {xapp['reason']}"
-            for name, xapp in states.items()
-            if xapp["state"] == "failed"
-        }
-        for name, line in self.progress.problems.items():
-            if name not in states:  # since deployed by hand, or failed in its own words
-                problems[name] = line
+        xapps = self.xapps.documents()
+        failed = [f"xApp {x['xapp_name']} {x['reason']}" for x in xapps if x["state"] == "failed"]
+        listed = {x["descriptor_dir"] for x in xapps}
+        # What is listed was deployed by hand since, or failed in its own words.
+        refused = [line for where, line in self.progress.problems.items() if where not in listed]
         found = [self._decision_lines.alarm, self._audit_lines.alarm, self.poller.alarm]
-        return [*problems.values(), *(alarm for alarm in found if alarm is not None)]
+        return [*failed, *refused, *(alarm for alarm in found if alarm is not None)]
 
     @property
     def lost_lines(self) -> int:
@@ -131,6 +129,8 @@ class Ric:
         """Answer of the op `status`."""
         return {
             "ready": self.progress.ready,
+            "deployed": self.progress.deployed,
+            "problems": list(self.progress.problems.values()),
             "pid": os.getpid(),
             "run_id": self.inventory.run_id,
             "policy": self.inventory.policy,

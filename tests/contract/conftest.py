@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from tests.ric_bench import Neighbours, RunningRic, host_namespaces, running_ric
 
 @pytest.fixture(scope="module")
 def namespaces() -> Iterator[dict[str, int]]:
-    with host_namespaces("holon-t-ric") as pids:
+    with host_namespaces(f"holon-t-ric-{os.getpid()}") as pids:
         yield pids
 
 

@@ -79,8 +79,8 @@ def testbed(scenario: dict[str, Any], policy: str = "xapps") -> Iterator[Testbed
     environment = dict(os.environ)
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        enter_run_namespace(run)
         ovs = PrivateOvs(run, manifest)
+        enter_run_namespace(run)
         ovs.start()
         network = build(Scenario.model_validate(scenario), run, manifest, policy)
         try:
@@ -88,6 +88,7 @@ def testbed(scenario: dict[str, Any], policy: str = "xapps") -> Iterator[Testbed
             yield Testbed(run, manifest, ovs, network)
         finally:
             network.stop()
+            ovs.stop()
     finally:
         namespaces.enter(f"/proc/self/fd/{home}")
         os.close(home)

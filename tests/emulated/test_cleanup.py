@@ -52,8 +52,8 @@ def append_or_die(self, entry):
 manifest.Manifest._append = append_or_die
 book = manifest.create_run_folder(run)
 book.record_process(os.getpid(), "emulation")
-enter_run_namespace(run)
 ovs = PrivateOvs(run, book)
+enter_run_namespace(run)
 ovs.start()
 network = build(Scenario.model_validate(json.loads(sys.argv[3])), run, book, "xapps")
 ovs.enlarge_send_buffers()

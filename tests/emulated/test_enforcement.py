@@ -82,6 +82,12 @@ def inject(net: Enforced, host: str, packet: Packet, count: int = 20) -> None:
             raw.send(bytes(packet))
 
 
+def reconciled(net: Enforced) -> dict[str, str]:
+    """Switch -> what the watch sent it."""
+    done = (e.split(" ", 2) for e in net.enforcer.events if e.startswith("reconciled "))
+    return {switch.rstrip(":"): detail for _, switch, detail in done}
+
+
 class Listening:
     """Counts what arrives at an address of a host."""
 
@@ -314,6 +320,7 @@ class TestFailures:
     def test_without_ryu_traffic_goes_on_and_a_reservation_is_undone(self, net: Enforced) -> None:
         assert net.run(net.enforcer.reserve("ap1", [video(3000, 9000), control(1000)])).confirmed
         net.kill_ryu()
+        net.enforcer.events.clear()
         try:
             result = net.run(net.enforcer.reserve("ap1", [video(4000, 9500), control(1000)]))
             assert not result.confirmed
@@ -324,7 +331,7 @@ class TestFailures:
             assert arrivals.received == arrivals.sent
         finally:
             net.start_ryu()
-        net.watch_until(lambda: len(net.enforcer.connected_switches()) == 4, 15)
+        net.watch_until(lambda: len(reconciled(net)) == 4, 15)
         assert net.enforcer.reservations("ap1")[0].min_kbps == 3000
 
     def test_a_restarted_ryu_is_reconciled_and_never_wipes(self, net: Enforced) -> None:
@@ -334,10 +341,11 @@ class TestFailures:
         net.ofctl("del-flows", net.bridge("ap1"), lost)
         net.enforcer.events.clear()
         old = {re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1")}
+        assert not [f for f in old if UE1_VIDEO in f]
         net.start_ryu()
-        net.watch_until(lambda: len(net.enforcer.events) >= 4, 15)
-        events = {e.split()[1].rstrip(":"): e for e in net.enforcer.events}
-        assert events["ap1"].endswith("1 flows added")
+        net.watch_until(lambda: len(reconciled(net)) == 4, 15)
+        events = reconciled(net)
+        assert events["ap1"].endswith("1 flows added"), net.enforcer.events
         for switch in ("core", "air", "ap2"):
             assert events[switch].endswith("nothing to change")
         new = {re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1")}
@@ -353,7 +361,7 @@ class TestFailures:
         wait_until(
             lambda: log.read_text().count("instantiating app controller.ryu_app") > started, 15
         )
-        taken_s = net.watch_until(lambda: len(net.enforcer.events) >= 4, 15)
+        taken_s = net.watch_until(lambda: len(reconciled(net)) == 4, 15)
         print(f"reconciled {taken_s:.2f} s after Ryu's return")
         assert taken_s < RECONCILE_WITHIN_S
 
@@ -369,7 +377,7 @@ class TestFailures:
 
         net.enforcer.events.clear()
         arrivals = net.in_background(restart)
-        net.watch_until(lambda: len(net.enforcer.events) >= 4, 15)
+        net.watch_until(lambda: len(reconciled(net)) == 4, 15)
         assert arrivals.received == arrivals.sent
 
     def test_a_second_controller_moves_nobody_and_changes_nothing(self, net: Enforced) -> None:
@@ -401,7 +409,7 @@ class TestFailures:
         os.kill(net.testbed.ovs.vswitchd_pid, signal.SIGTERM)
         wait_until(lambda: not net.testbed.ovs.status()[1]["alive"], 5)
         net.testbed.ovs.restart_dead()
-        net.watch_until(lambda: len(net.enforcer.events) >= 4, 15)
+        net.watch_until(lambda: len(reconciled(net)) == 4, 15)
         arrivals = send(net, "ue1", "edge1", STREAM, 2, bind_ip=UE1_VIDEO)
         assert arrivals.received == arrivals.sent
         assert net.run(net.enforcer.reserve("ap1", [video(3000, 6000), control(2000)])).confirmed

@@ -6,6 +6,7 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from controller.contracts.slices import TrafficClass, dscp_of
 from tests.emulated import networks, plain_forwarding
 from tests.emulated.paced_udp import send_and_count
 from tests.waiting import wait_until
+from topologies import packet_sockets
 from topologies.namespaces import run
 from topologies.packet_sockets import LEAST_SEND_BUFFER_BYTES
 
@@ -193,6 +195,18 @@ class TestRestart:
         assert "actions" not in flows
         buffers = [int(b) for b in re.findall(r",tb(\d+),", run(["ss", "-0", "-m"]))]
         assert len(buffers) > len(testbed.inventory.ports)  # one each to receive, one to send
+        assert min(buffers) >= LEAST_SEND_BUFFER_BYTES
+
+    def test_without_pidfd_getfd_the_sysctl_is_raised_and_put_back(
+        self, testbed: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sysctl = Path("/proc/sys/net/core/wmem_default")
+        before = sysctl.read_text()
+        monkeypatch.setattr(packet_sockets, "can_duplicate", lambda: False)
+        testbed.ovs.enlarge_send_buffers()
+        assert sysctl.read_text() == before
+        assert "sysctl" in {e.kind for e in testbed.manifest.entries()}
+        buffers = [int(b) for b in re.findall(r",tb(\d+),", run(["ss", "-0", "-m"]))]
         assert min(buffers) >= LEAST_SEND_BUFFER_BYTES
 
 

@@ -223,14 +223,16 @@ def test_inter_arrival_on_the_wire_is_the_configured_period(path: TwinPath) -> N
 
 
 def test_aggregates_carry_what_the_senders_offer(path: TwinPath) -> None:
-    aggregates = steady(path, "ap1", 20)
+    # iperf3 writes blocks of 128 KiB, one in 350 ms at this rate: TCP needs many windows.
+    count = 40
+    aggregates = steady(path, "ap1", count)
     assert path.centre.sources == {edge_ip(0)}
     windows = [a.window for a in aggregates]
-    assert windows == list(range(windows[0], windows[0] + 20))
-    assert len({a.trace_id for a in aggregates}) == 20
+    assert windows == list(range(windows[0], windows[0] + count))
+    assert len({a.trace_id for a in aggregates}) == count
     assert all(a.users_expected == 2 for a in aggregates)
     complete = [a for a in aggregates if a.users_reported == 2]
-    assert len(complete) >= 18
+    assert len(complete) >= 0.9 * count
     offered_kbps = {
         1: STREAM_KBPS + DOWNLOAD_KBPS + PROBE_KBPS["ue1"],
         2: COMMANDS_KBPS + PROBE_KBPS["ue2"],
@@ -271,7 +273,12 @@ def test_the_twin_shows_what_the_user_is_and_gets(path: TwinPath) -> None:
     stream = twin["services"]["stream"]["down"]
     assert stream["demand_kbps"]["value"] == pytest.approx(STREAM_KBPS, rel=0.2)
     assert stream["demand_kbps"]["unit"] == "kbit/s"
-    assert twin["services"]["files"]["down"]["demand_kbps"]["value"] > 0
+    wait_until(
+        lambda: (
+            path.local("twin", ue_id="ue1")["services"]["files"]["down"]["demand_kbps"]["value"] > 0
+        ),
+        3,
+    )
     assert twin["services"]["probe-video"]["up"]["demand_kbps"]["value"] > 0
     assert 0 <= stream["demand_kbps"]["age_ms"] < 2 * PERIOD_MS
     history = path.local("history", ue_id="ue1", last=100)
@@ -421,10 +428,11 @@ def test_after_a_confirmed_handover_the_user_belongs_to_the_other_cell(path: Twi
     path.radio.write(0, 1, -90.0, -80.0, -95.0)
     try:
         wait_until(lambda: path.centre.of("ap2")[-1].users_reported == 1, 3)
-        in_ap2 = path.centre.of("ap2")[-1]
-        assert in_ap2.slices[0].demand_kbps == pytest.approx(
-            STREAM_KBPS + DOWNLOAD_KBPS + PROBE_KBPS["ue1"], rel=0.25
-        )
+        moved = steady(path, "ap2", 20)
+        assert {a.users_expected for a in moved} == {1}
+        mean_kbps = np.mean([a.slices[0].demand_kbps for a in moved if a.users_reported])
+        expected_kbps = STREAM_KBPS + DOWNLOAD_KBPS + PROBE_KBPS["ue1"]
+        assert mean_kbps == pytest.approx(expected_kbps, rel=0.1)
         wait_until(lambda: path.centre.of("ap1")[-1].users_expected == 1, 3)
         assert path.local("twin", ue_id="ue1")["connectivity"]["serving_cell"]["value"] == "ap2"
     finally:
@@ -451,7 +459,10 @@ def test_a_user_who_moved_to_another_edge_has_no_twin_here(path: TwinPath) -> No
 
 
 def test_twins_of_silent_users_expire_and_cells_still_report(path: TwinPath) -> None:
-    path.agents("configure", ue_id="ue2", report_period_ms=60_000)
+    # A period whose next end is far away; at a nearer one ue2 would report once more.
+    now_ms = time.time_ns() // 1_000_000
+    silent_ms = max(range(30_000, 60_001, 1000), key=lambda period: period - now_ms % period)
+    path.agents("configure", ue_id="ue2", report_period_ms=silent_ms)
     try:
         wait_until(lambda: [t["id"] for t in path.local("twins")] == ["ue1"], 3)
         wait_until(lambda: path.centre.of("ap1")[-1].users_expected == 1, 3)

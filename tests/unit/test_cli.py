@@ -232,7 +232,8 @@ def test_pcapng_is_read_back_by_another_program(tmp_path: Path) -> None:
         + pcapng.enhanced_packet(1, at_ns, b"\x01" * 61, 1500)
     )
     with RawPcapNgReader(str(file)) as reader:
-        frame, details = next(reader)
+        frame, metadata = next(reader)
+    details: Any = metadata  # scapy's own types do not know this format's fields
     assert frame == b"\x01" * 61
     assert details.wirelen == 1500
     assert (details.tshigh << 32) + details.tslow == at_ns

@@ -62,7 +62,8 @@ def run(
     wanted = checked(scenario, overrides, seed, duration)
     folder = run_batch(wanted, policy, xapp, out or default_folder(wanted, policy))
     print_summary(read_summary(folder))
-    print(f"report: {folder / 'report.html'}   tables and summary.json: {folder}")
+    print(f"report: {terminal.shown(folder / 'report.html')}")
+    print(f"tables and summary.json: {terminal.shown(folder)}")
 
 
 def demo() -> None:
@@ -85,7 +86,8 @@ def demo() -> None:
     wanted = checked(DEMO_SCENARIO, None, None, DEMO_DURATION_S)
     folder = run_batch(wanted, Policy.XAPPS, None, RESULTS / "demo")
     print_summary(read_summary(folder))
-    print(f"report: {folder / 'report.html'} (open it in any browser; it needs no network)")
+    report = terminal.shown(folder / "report.html")
+    print(f"report: {report} (open it in any browser; it needs no network)")
     print("next:")
     print(f"  ./testbed.sh run {DEMO_SCENARIO} --policy static   # compare: the best fixed split")
     print(f"  ./testbed.sh up {DEMO_SCENARIO}                    # stays up: then `ue list`, ...")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -29,6 +30,12 @@ def step(text: str) -> None:
 
 def error_line(message: str) -> None:
     stderr.print(f"testbed.sh: {message}", style="bold red", markup=False)
+
+
+def shown(path: Path) -> str:
+    """A path as the user would type it here: relative when it lies below this folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def print_json(value: Any) -> None:

@@ -1,0 +1,141 @@
+"""Bringing a testbed up and down, the ways in which it can go wrong, and what is left: nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.contracts.run_folder import RunFolder
+from tests.conftest import REPOSITORY, CommandLine, free_port
+from tests.waiting import wait_until
+from topologies import cleanup
+
+SEND_BUFFER = Path("/proc/sys/net/core/wmem_default")
+
+
+@pytest.fixture
+def commands(command_line: CommandLine) -> Iterator[CommandLine]:
+    """Every test starts and ends without a testbed."""
+    yield command_line
+    command_line.output("clean")
+    assert list(command_line.runs_root.iterdir()) == []
+
+
+def up(commands: CommandLine, *arguments: str) -> RunFolder:
+    port = f"northbound_port={free_port()}"
+    commands.output("up", "minimal", "--set", port, *arguments, timeout_s=120)
+    return RunFolder((commands.runs_root / "current").resolve())
+
+
+def emulation_pid(run: RunFolder) -> int:
+    listed = subprocess.run(
+        ["pgrep", "-f", f"topologies.emulation {run.path}$"], capture_output=True, text=True
+    ).stdout.split()
+    assert len(listed) == 1
+    return int(listed[0])
+
+
+def test_up_holds_none_of_the_callers_descriptors(commands: CommandLine) -> None:
+    reader, writer = os.pipe()
+    try:
+        subprocess.run(
+            [REPOSITORY / "testbed.sh", "up", "minimal", "--set", f"northbound_port={free_port()}"],
+            check=True, capture_output=True, env=commands.environment(), pass_fds=(writer,),
+            timeout=120,
+        )  # fmt: skip
+        os.close(writer)
+        os.set_blocking(reader, False)
+        assert os.read(reader, 1) == b"", "somebody still holds the other end"
+    finally:
+        os.close(reader)
+    commands.output("down")
+
+
+def test_down_leaves_nothing(commands: CommandLine) -> None:
+    buffer_bytes = SEND_BUFFER.read_text()
+    run = up(commands)
+    assert cleanup.remains(run)
+    commands.output("down")
+    assert cleanup.remains(run) == []
+    assert list(commands.runs_root.iterdir()) == []
+    assert SEND_BUFFER.read_text() == buffer_bytes
+    assert "no testbed is up" in commands.output("down")
+
+
+def test_what_runs_in_a_host_ends_with_the_testbed(commands: CommandLine) -> None:
+    up(commands)
+    sleeping = subprocess.Popen(
+        [REPOSITORY / "testbed.sh", "exec", "ue1", "--", "sleep", "1000"],
+        env=commands.environment(),
+    )
+    wait_until(lambda: b"sleep" in Path(f"/proc/{sleeping.pid}/cmdline").read_bytes(), 20.0)
+    commands.output("down")
+    assert sleeping.wait(timeout=10) != 0
+
+
+@pytest.mark.parametrize("command", ["down", "clean", "up"])
+def test_killed_emulation_is_removed_by(command: str, commands: CommandLine) -> None:
+    run = up(commands)
+    os.kill(emulation_pid(run), signal.SIGKILL)
+    wait_until(lambda: not cleanup.is_alive(run), 5.0)
+    assert "./testbed.sh clean" in commands.refusal("status")
+    if command == "up":
+        assert up(commands).run_id != run.run_id
+    else:
+        commands.output(command)
+    assert cleanup.remains(run) == []
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_up_leaves_nothing(signal_number: int, commands: CommandLine) -> None:
+    starting = subprocess.Popen(
+        [REPOSITORY / "testbed.sh", "up", "minimal", "--set", f"northbound_port={free_port()}"],
+        env=commands.environment(), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    current = commands.runs_root / "current"
+    wait_until(lambda: (current / "inventory.json").exists(), 60.0)
+    run = RunFolder(current.resolve())
+    starting.send_signal(signal_number)
+    _, errors = starting.communicate(timeout=30)
+    assert starting.returncode == 130
+    assert errors.strip().splitlines()[-1] == "testbed.sh: interrupted"
+    assert cleanup.remains(run) == []
+
+
+def test_interrupted_run_leaves_nothing(commands: CommandLine, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    running = subprocess.Popen(
+        [REPOSITORY / "testbed.sh", "run", "minimal", "--out", out,
+         "--set", f"northbound_port={free_port()}"],
+        env=commands.environment(), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(lambda: (commands.runs_root / "current" / "emulation.sock").exists(), 60.0)
+    run = RunFolder((commands.runs_root / "current").resolve())
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert cleanup.remains(run) == []
+    assert not out.exists()
+
+
+def test_port_in_use_is_refused_before_anything_is_made(commands: CommandLine) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = commands.refusal("up", "minimal", "--set", f"northbound_port={port}")
+    assert f"port {port} of 127.0.0.1 is in use" in line
+    assert "--set northbound_port=N" in line
+    assert list(commands.runs_root.iterdir()) == []
+
+
+def test_xapp_folder_without_descriptor_is_refused(commands: CommandLine, tmp_path: Path) -> None:
+    line = commands.refusal("up", "minimal", "--xapp", str(tmp_path))
+    assert "config-file.json" in line
+    assert list(commands.runs_root.iterdir()) == []

@@ -1,0 +1,253 @@
+"""The thin thread end to end: ./testbed.sh up, real packets, a decision, results, down.
+
+Everything goes through the commands, as a user's script would.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP
+from scapy.utils import rdpcap
+
+from tests.conftest import RunningTestbed
+from tests.waiting import wait_until
+
+SUMMARY_KEYS = {
+    "scenario", "seed", "policy", "duration_s", "versions", "datapath", "delay", "validity",
+    "slices", "loop_latency_ms", "decisions", "handovers", "migrations", "twins",
+}  # fmt: skip
+DECISION_TIMEOUT_S = 40.0
+
+
+def environment_of(testbed: RunningTestbed) -> dict[str, str]:
+    """What `eval "$(./testbed.sh env)"` leaves in a shell."""
+    script = 'eval "$(./testbed.sh env)"; env -0'
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=testbed.commands.environment(),
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    return dict(item.split("=", 1) for item in done.stdout.split("\0") if item)
+
+
+def test_status_lists_living_processes(testbed: RunningTestbed) -> None:
+    status = testbed.commands.json("status")
+    assert status["ready"]
+    assert (status["scenario"], status["policy"], status["seed"]) == ("minimal", "xapps", 1)
+    names = {process["name"] for process in status["processes"]}
+    assert {"ryu", "ric", "local-edge1", "user-agents", "senders", "receivers"} <= names
+    for process in status["processes"]:
+        assert process["alive"], process
+        assert Path(f"/proc/{process['pid']}").is_dir(), process
+
+
+def test_second_testbed_is_refused_and_the_first_lives_on(testbed: RunningTestbed) -> None:
+    line = testbed.commands.refusal("up", "minimal")
+    assert testbed.run_folder.name in line
+    assert "./testbed.sh down" in line
+    assert testbed.commands.json("status")["ready"]
+    assert [path.name for path in testbed.commands.runs_root.iterdir() if path.is_dir()] == [
+        testbed.run_folder.name,
+        "current",
+    ] or len(list(testbed.commands.runs_root.iterdir())) == 2
+
+
+def test_token_is_the_operators_alone(testbed: RunningTestbed) -> None:
+    assert (testbed.run_folder / "token").stat().st_mode & 0o777 == 0o600
+
+
+# -- in a host -------------------------------------------------------------------
+
+
+def test_exec_passes_output_input_and_status_through(testbed: RunningTestbed) -> None:
+    done = testbed.commands.run("exec", "ue1", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 7)
+
+
+def test_exec_is_in_the_hosts_namespace(testbed: RunningTestbed) -> None:
+    links = json.loads(testbed.commands.output("exec", "ue1", "--", "ip", "-j", "link"))
+    assert {link["ifname"] for link in links} == {"lo", "ue1-eth0"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("exec", "nobody", "--", "true"), "known: ue1, ue2"),
+        (("exec", "ue1", "--", "no-such-program"), "not found"),
+        (("measure", "--slice", "nothing"), "known: video"),
+        (("capture", "nothing", "x.pcapng"), "known: video"),
+        (("capture", "video", "x.pcap"), ".pcapng"),
+        (("ue", "show", "nobody"), "known: ue1, ue2"),
+        (("xapp", "deploy", "/nonexistent"), "/nonexistent"),
+        (("xapp", "logs", "nothing"), "nothing"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    arguments: tuple[str, ...], words: str, testbed: RunningTestbed
+) -> None:
+    assert words in testbed.commands.refusal(*arguments)
+
+
+def test_env_reaches_the_private_switches(testbed: RunningTestbed) -> None:
+    environment = environment_of(testbed)
+    bridges = subprocess.run(
+        ["ovs-vsctl", "list-br"], capture_output=True, text=True, check=True, env=environment
+    ).stdout.split()
+    assert set(bridges) == {"air", "ap1", "core"}
+    flows = subprocess.run(
+        ["ovs-ofctl", "-O", "OpenFlow13", "dump-flows", "ap1"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    ).stdout
+    assert "cookie=0x" in flows
+
+
+# -- what is in it -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("thing", "keys", "names"),
+    [
+        ("ue", {"ue_id", "kind", "cell_id", "sessions"}, {"ue1", "ue2"}),
+        ("slice", {"s_nssai", "name", "sla", "reserved", "cells"}, {"video", "control"}),
+        ("cell", {"cell_id"}, {"ap1"}),
+        (
+            "service",
+            {"name", "s_nssai", "host", "address"},
+            {"stream", "commands", "probe-video", "probe-control"},
+        ),
+        ("xapp", {"xapp_name", "version", "state", "pid"}, {"slice-planner"}),
+    ],
+)
+def test_lists_have_the_contracts_keys(
+    thing: str, keys: set[str], names: set[str], testbed: RunningTestbed
+) -> None:
+    items = testbed.commands.json(thing, "list")
+    assert all(keys <= set(item) for item in items)
+    name_key = next(key for key in ("ue_id", "xapp_name", "cell_id", "name") if key in items[0])
+    assert {item[name_key] for item in items} == names
+
+
+def test_twins_of_users_cells_and_slices_are_kept_in_step(testbed: RunningTestbed) -> None:
+    def versions() -> dict[tuple[str, str], int]:
+        items = testbed.commands.json("twin", "list")
+        return {(item["kind"], item["id"]): item["version"] for item in items}
+
+    before = versions()
+    wanted = {
+        ("user", "ue1"), ("user", "ue2"), ("cell", "ap1"),
+        ("slice", "1-000001"), ("slice", "2-000002"),
+    }  # fmt: skip
+    assert set(before) == wanted
+    wait_until(lambda: all(n > before[key] for key, n in versions().items()), 10.0)
+    shown = testbed.commands.json("twin", "show", "ue1")
+    assert (shown["kind"], shown["id"]) == ("user", "ue1")
+
+
+# -- figures -----------------------------------------------------------------------
+
+
+def test_measure_sees_live_traffic(testbed: RunningTestbed) -> None:
+    answer = testbed.commands.json("measure", "--duration", "2")
+    by_name = {slice_["name"]: slice_ for slice_ in answer["slices"]}
+    assert set(by_name) == {"video", "control"}
+    assert by_name["video"]["goodput_mbps"] > 1
+    assert by_name["control"]["owd_ms"]["p50"] > 0
+    assert all(slice_["leaked_frames"] == 0 for slice_ in answer["slices"])
+
+
+def test_capture_holds_packets_of_the_slice_only(testbed: RunningTestbed, tmp_path: Path) -> None:
+    file = tmp_path / "video.pcapng"
+    testbed.commands.output("capture", "video", str(file), "--duration", "2")
+    packets = rdpcap(str(file))
+    assert len(packets) > 100
+    prefix = ip_network("10.1.0.0/16")
+    for packet in packets:
+        assert ip_address(packet[IP].src) in prefix
+        assert ip_address(packet[IP].dst) in prefix
+
+
+# -- the loop ------------------------------------------------------------------------
+
+
+def test_an_xapps_decision_changes_a_queue_of_the_switch(testbed: RunningTestbed) -> None:
+    """The last applied reservation and the queues that Open vSwitch really has agree."""
+
+    def applied() -> list[dict[str, Any]]:
+        decisions = testbed.commands.json("decision", "list")
+        return [d for d in decisions if d["verdict"] == "applied" and d["action"] == "reserve"]
+
+    wait_until(applied, DECISION_TIMEOUT_S)
+    decision = applied()[-1]
+    assert decision["xapp"] == "slice-planner"
+    assert decision["trace_id"]
+    assert decision["confirmations"]
+    assert all(c["confirmed"] for c in decision["confirmations"])
+
+    def queue_rates_bps() -> set[int]:
+        listed = subprocess.run(
+            ["ovs-vsctl", "--format=json", "--columns=other_config", "list", "queue"],
+            capture_output=True, text=True, check=True, env=environment_of(testbed),
+        ).stdout  # fmt: skip
+        rows = json.loads(listed)["data"]
+        return {int(dict(row[0][1])["min-rate"]) for row in rows if dict(row[0][1]).get("min-rate")}
+
+    def agree() -> bool:
+        reserved = {
+            cell["min_kbps"] * 1000
+            for slice_ in testbed.commands.json("slice", "list")
+            for cell in slice_["reserved"]
+        }
+        return reserved <= queue_rates_bps()
+
+    wait_until(agree, 10.0)
+
+
+def test_effects_of_decisions_are_judged_from_packets(testbed: RunningTestbed) -> None:
+    def judged() -> set[str]:
+        return {d["effect"] for d in testbed.commands.json("decision", "list")} - {"pending"}
+
+    wait_until(lambda: "verified" in judged(), DECISION_TIMEOUT_S)
+
+
+# -- a batch run -----------------------------------------------------------------------
+
+
+def test_batch_run_writes_everything_and_leaves_nothing(
+    tmp_path_factory: pytest.TempPathFactory, testbed: RunningTestbed, tmp_path: Path
+) -> None:
+    from tests.conftest import CommandLine, free_port
+
+    commands = CommandLine(tmp_path_factory.mktemp("runs"))
+    out = tmp_path / "out"
+    shown = commands.output(
+        "run", "minimal", "--duration", "6", "--policy", "static", "--seed", "3",
+        "--set", f"northbound_port={free_port()}", "--out", str(out), timeout_s=180,
+    )  # fmt: skip
+    assert "video" in shown
+    assert str(out / "report.html") in shown
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary) >= SUMMARY_KEYS
+    assert (summary["scenario"], summary["policy"], summary["seed"]) == ("minimal", "static", 3)
+    assert summary["duration_s"] == pytest.approx(6, abs=1)
+    assert {slice_["leaked_frames"] for slice_ in summary["slices"]} == {0}
+    assert (out / "report.html").stat().st_size > 1000
+    for table in ("probes", "flows", "decisions", "twins"):
+        assert (out / f"{table}.parquet").is_file()
+        assert next(csv.reader((out / f"{table}.csv").open()))
+    assert list(commands.runs_root.iterdir()) == []
+    assert os.listdir(testbed.commands.runs_root)  # the other testbed is still there
+    assert testbed.commands.json("status")["ready"]
