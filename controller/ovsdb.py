@@ -78,6 +78,8 @@ class JsonRpc:
         except OSError:
             pass
         finally:
+            if self._writer is not None:
+                self._writer.close()
             self._fail_all()
 
     def _take_all(self, text: str) -> str:

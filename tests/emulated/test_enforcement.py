@@ -20,6 +20,7 @@ from scapy.packet import Packet, Raw
 
 from controller.contracts.addressing import GATEWAY_MAC, session_ip
 from controller.counters import Counters
+from controller.enforcement import Enforcer
 from controller.errors import EnforcementError, ReservationError, UnknownTargetError
 from controller.reconcile import Change
 from controller.switch_program import Flow, Kind, cookie_of, match_of
@@ -382,9 +383,8 @@ class TestFailures:
 
     def test_a_second_controller_moves_nobody_and_changes_nothing(self, net: Enforced) -> None:
         """As a restarted RIC: its inventory still says where users attached first."""
-        from controller.enforcement import Enforcer
-
-        assert net.run(net.enforcer.handover("ue2", "ap2")).confirmed
+        assert net.testbed.inventory.user("ue2").cell_id == "ap2"
+        assert net.run(net.enforcer.handover("ue2", "ap1")).confirmed
         net.run(net.enforcer.settled())
         held = [video(8000, 16_000), control(2000)]
         assert net.run(net.enforcer.reserve("ap1", held)).confirmed
@@ -398,11 +398,11 @@ class TestFailures:
                 await second.stop()
 
         confirmations, attachments = net.run(restarted())
-        assert attachments["ue2"] == "ap2"
+        assert attachments["ue2"] == "ap1"
         for confirmation in confirmations:
             assert confirmation.confirmed
             assert confirmation.detail.startswith(("nothing to change", "0 queues set"))
-        assert net.run(net.enforcer.handover("ue2", "ap1")).confirmed
+        assert net.run(net.enforcer.handover("ue2", "ap2")).confirmed
 
     def test_a_restarted_switch_gets_everything_back(self, net: Enforced) -> None:
         net.enforcer.events.clear()

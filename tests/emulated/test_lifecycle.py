@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import signal
 import socket
@@ -16,6 +18,10 @@ from tests.conftest import REPOSITORY, CommandLine, free_port
 from tests.waiting import wait_until
 from topologies import cleanup
 
+SUMMARY_KEYS = {
+    "scenario", "seed", "policy", "duration_s", "versions", "datapath", "delay", "validity",
+    "slices", "loop_latency_ms", "decisions", "handovers", "migrations", "twins",
+}  # fmt: skip
 SEND_BUFFER = Path("/proc/sys/net/core/wmem_default")
 
 
@@ -99,7 +105,10 @@ def test_interrupted_up_leaves_nothing(signal_number: int, commands: CommandLine
         env=commands.environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     current = commands.runs_root / "current"
-    wait_until(lambda: (current / "inventory.json").exists(), 60.0)
+    wait_until(
+        lambda: (current / "inventory.json").exists() or starting.poll() is not None, 60.0
+    )
+    assert starting.poll() is None, starting.communicate()[1]
     run = RunFolder(current.resolve())
     starting.send_signal(signal_number)
     _, errors = starting.communicate(timeout=30)
@@ -115,7 +124,9 @@ def test_interrupted_run_leaves_nothing(commands: CommandLine, tmp_path: Path) -
          "--set", f"northbound_port={free_port()}"],
         env=commands.environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    wait_until(lambda: (commands.runs_root / "current" / "emulation.sock").exists(), 60.0)
+    socket_path = commands.runs_root / "current" / "emulation.sock"
+    wait_until(lambda: socket_path.exists() or running.poll() is not None, 60.0)
+    assert running.poll() is None, running.communicate()[1]
     run = RunFolder((commands.runs_root / "current").resolve())
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=30)
@@ -138,4 +149,27 @@ def test_port_in_use_is_refused_before_anything_is_made(commands: CommandLine) -
 def test_xapp_folder_without_descriptor_is_refused(commands: CommandLine, tmp_path: Path) -> None:
     line = commands.refusal("up", "minimal", "--xapp", str(tmp_path))
     assert "config-file.json" in line
+    assert list(commands.runs_root.iterdir()) == []
+
+
+def test_batch_run_writes_everything_and_leaves_nothing(
+    commands: CommandLine, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shown = commands.output(
+        "run", "minimal", "--duration", "6", "--policy", "static", "--seed", "3",
+        "--set", f"northbound_port={free_port()}", "--out", str(out), timeout_s=180,
+    )  # fmt: skip
+    assert "video" in shown
+    assert str(out / "report.html") in shown
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary) >= SUMMARY_KEYS
+    assert (summary["scenario"], summary["policy"], summary["seed"]) == ("minimal", "static", 3)
+    assert summary["duration_s"] == pytest.approx(6, abs=1)
+    assert {slice_["leaked_frames"] for slice_ in summary["slices"]} == {0}
+    assert (out / "report.html").stat().st_size > 1000
+    for table in ("probes", "flows", "decisions", "twins"):
+        assert (out / f"{table}.parquet").is_file()
+        with (out / f"{table}.csv").open() as file:
+            assert next(csv.reader(file))
     assert list(commands.runs_root.iterdir()) == []

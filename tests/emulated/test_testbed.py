@@ -5,9 +5,7 @@ Everything goes through the commands, as a user's script would.
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import subprocess
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -20,10 +18,6 @@ from scapy.utils import rdpcap
 from tests.conftest import RunningTestbed
 from tests.waiting import wait_until
 
-SUMMARY_KEYS = {
-    "scenario", "seed", "policy", "duration_s", "versions", "datapath", "delay", "validity",
-    "slices", "loop_latency_ms", "decisions", "handovers", "migrations", "twins",
-}  # fmt: skip
 DECISION_TIMEOUT_S = 40.0
 
 
@@ -57,10 +51,8 @@ def test_second_testbed_is_refused_and_the_first_lives_on(testbed: RunningTestbe
     assert testbed.run_folder.name in line
     assert "./testbed.sh down" in line
     assert testbed.commands.json("status")["ready"]
-    assert [path.name for path in testbed.commands.runs_root.iterdir() if path.is_dir()] == [
-        testbed.run_folder.name,
-        "current",
-    ] or len(list(testbed.commands.runs_root.iterdir())) == 2
+    names = {path.name for path in testbed.commands.runs_root.iterdir()}
+    assert names == {testbed.run_folder.name, "current"}
 
 
 def test_token_is_the_operators_alone(testbed: RunningTestbed) -> None:
@@ -221,33 +213,3 @@ def test_effects_of_decisions_are_judged_from_packets(testbed: RunningTestbed) -
         return {d["effect"] for d in testbed.commands.json("decision", "list")} - {"pending"}
 
     wait_until(lambda: "verified" in judged(), DECISION_TIMEOUT_S)
-
-
-# -- a batch run -----------------------------------------------------------------------
-
-
-def test_batch_run_writes_everything_and_leaves_nothing(
-    tmp_path_factory: pytest.TempPathFactory, testbed: RunningTestbed, tmp_path: Path
-) -> None:
-    from tests.conftest import CommandLine, free_port
-
-    commands = CommandLine(tmp_path_factory.mktemp("runs"))
-    out = tmp_path / "out"
-    shown = commands.output(
-        "run", "minimal", "--duration", "6", "--policy", "static", "--seed", "3",
-        "--set", f"northbound_port={free_port()}", "--out", str(out), timeout_s=180,
-    )  # fmt: skip
-    assert "video" in shown
-    assert str(out / "report.html") in shown
-    summary = json.loads((out / "summary.json").read_text())
-    assert set(summary) >= SUMMARY_KEYS
-    assert (summary["scenario"], summary["policy"], summary["seed"]) == ("minimal", "static", 3)
-    assert summary["duration_s"] == pytest.approx(6, abs=1)
-    assert {slice_["leaked_frames"] for slice_ in summary["slices"]} == {0}
-    assert (out / "report.html").stat().st_size > 1000
-    for table in ("probes", "flows", "decisions", "twins"):
-        assert (out / f"{table}.parquet").is_file()
-        assert next(csv.reader((out / f"{table}.csv").open()))
-    assert list(commands.runs_root.iterdir()) == []
-    assert os.listdir(testbed.commands.runs_root)  # the other testbed is still there
-    assert testbed.commands.json("status")["ready"]

@@ -396,7 +396,11 @@ def test_restarted_agents_count_on_and_are_not_taken_for_replays(path: TwinPath)
     supervisor.start("user-agents", ["topologies.user_agents", str(path.pair.run.path)])
     wait_until(lambda: answers(path.agents), 15)
     rejected = path.local("status")["rejected"].get("replayed", 0)
-    wait_until(lambda: len(path.local("twins")) == 2, 5)
+
+    def versions() -> dict[str, int]:
+        return {t["id"]: t["version"] for t in path.local("twins")}
+
+    wait_until(lambda: len(versions()) == 2 and versions().get("ue1", 0) > version, 5)
     assert version < path.local("twin", ue_id="ue1")["version"] < version + 200
     assert path.local("status")["rejected"].get("replayed", 0) == rejected
 

@@ -7,6 +7,7 @@ plus a margin, fitted into what the cell may reserve, sent only when it matters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -54,8 +55,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self)):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; 0 or more was expected")
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} is {value}; 0 or more was expected")
         if self.ceiling_ratio < 1 or self.short_ratio > 1 or self.excess_ratio >= 1:
             raise ConfigError("ceiling_ratio must be 1 or more, short_ratio and excess_ratio below")
         if self.kept_samples < 1:
@@ -69,7 +71,7 @@ class Policy:
             if name not in known:
                 raise ConfigError(f"unknown setting {name!r}; known: {', '.join(sorted(known))}")
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or (isinstance(known[name], int) and value != int(value)):
+            if not is_number or (isinstance(known[name], int) and value % 1 != 0):
                 raise ConfigError(f"{name} is {value!r}; a number like {known[name]} was expected")
         return cls(**{name: type(known[name])(value) for name, value in config.items()})
 

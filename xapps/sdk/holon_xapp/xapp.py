@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -57,6 +57,10 @@ class Xapp:
         )
         signal.signal(signal.SIGTERM, _leave)
         return cls(settings, folder)
+
+    def close(self) -> None:
+        """Closes the connection for decisions."""
+        self._session.close()
 
     @property
     def name(self) -> str:
@@ -115,7 +119,7 @@ class Xapp:
 
     def subscribe(
         self, kind: str = "cell", ids: Iterable[str] | None = None, period_ms: int = 0
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Events without end, reconnecting when the stream breaks.
 
         `ids`: only these cells or slices (None: all).  `period_ms`: at most one event
@@ -138,7 +142,7 @@ class Xapp:
             log.warning("stream interrupted (%s); again in %.1f s", reason, wait_s)
             time.sleep(wait_s)
 
-    def cells(self, ids: Iterable[str] | None = None) -> Iterator[CellEvent]:
+    def cells(self, ids: Iterable[str] | None = None) -> Generator[CellEvent, None, None]:
         """`subscribe("cell")`, typed."""
         for event in self.subscribe("cell", ids):
             if isinstance(event, CellEvent):
