@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ from controller.switches import Switches
 from controller.user_bytes import UserBytes, class_counts
 
 _WATCH_PERIOD_S = 0.25
+_REMEMBERED_EVENTS = 200
 
 
 class Enforcer:
@@ -60,7 +62,7 @@ class Enforcer:
         self._moves = Moves(self._switches)
         self._watch: asyncio.Task[None] | None = None
         self._user_bytes = UserBytes()
-        self.events: list[str] = []
+        self.events: deque[str] = deque(maxlen=_REMEMBERED_EVENTS)
         """What the watch did by itself, newest last."""
 
     # -- life -----------------------------------------------------------------

@@ -19,6 +19,8 @@ from controller.errors import SwitchDatabaseError
 TIMEOUT_S = 10.0
 _DATABASE = "Open_vSwitch"
 _MONITOR = "applied"
+_LOST = "lost"
+"""Told like a notification when the connection ends."""
 
 
 class JsonRpc:
@@ -38,7 +40,7 @@ class JsonRpc:
 
     @property
     def connected(self) -> bool:
-        return self._reading is not None and not self._reading.done()
+        return self._writer is not None and not self._writer.is_closing()
 
     async def connect(self) -> None:
         try:
@@ -81,6 +83,7 @@ class JsonRpc:
             if self._writer is not None:
                 self._writer.close()
             self._fail_all()
+            self._on_notification(_LOST, [])
 
     def _take_all(self, text: str) -> str:
         """Handle every whole message; returns what is left."""
@@ -176,6 +179,8 @@ class SwitchDatabase:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 while self._applied < wanted:
+                    if not self._rpc.connected:
+                        raise SwitchDatabaseError(f"{self._path}: connection lost")
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError as error:
@@ -186,6 +191,8 @@ class SwitchDatabase:
     def _notified(self, method: str, params: list[Any]) -> None:
         if method == "update" and params[0] == _MONITOR:
             self._note(params[1])
+        elif method == _LOST:
+            self._changed.set()
 
     def _note(self, tables: dict[str, Any]) -> None:
         for row in tables.get("Open_vSwitch", {}).values():

@@ -32,6 +32,7 @@ from ryu.ofproto import ofproto_v1_3
 
 from controller import openflow
 from controller.contracts.run_folder import RunFolder
+from controller.ryu_launcher import RUN_FOLDER_VARIABLE
 from controller.switch_changes import (
     ReadBackDiffers,
     Retired,
@@ -41,7 +42,6 @@ from controller.switch_changes import (
 )
 from controller.switch_session import ExchangeFailed, SwitchSession
 
-RUN_FOLDER_VARIABLE = "HOLON_RUN_FOLDER"
 _ECHO_INTERVAL_S = 2.0
 _UNREPLIED_ECHOES = 3
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import socket
 import sys
 import warnings
 from pathlib import Path
@@ -17,7 +18,6 @@ from pathlib import Path
 import orjson
 
 RUN_FOLDER_VARIABLE = "HOLON_RUN_FOLDER"
-"""The same name as in ryu_app.py, which must not be imported before Ryu's manager."""
 _APP = "controller.ryu_app"
 
 
@@ -32,6 +32,10 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError, KeyError) as error:
         print(f"ryu: no usable inventory in {run_folder}: {error!r}", file=sys.stderr)
         return 2
+    reason = _port_taken(port)
+    if reason is not None:
+        print(f"ryu: port {port} of 127.0.0.1: {reason}", file=sys.stderr)
+        return 1
     os.environ[RUN_FOLDER_VARIABLE] = str(run_folder)
     _supply_missing_attribute()
     sys.argv = [
@@ -47,10 +51,22 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _port_taken(port: int) -> str | None:
+    """Ryu itself would only log that it cannot listen, and go on without switches."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.strerror
+    return None
+
+
 def _supply_missing_attribute() -> None:
     """`eventlet.wsgi.ALREADY_HANDLED`, gone since eventlet 0.31; Ryu imports it by name."""
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module="eventlet")
-    import eventlet.wsgi
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import eventlet.wsgi
 
     if not hasattr(eventlet.wsgi, "ALREADY_HANDLED"):
         eventlet.wsgi.ALREADY_HANDLED = object()

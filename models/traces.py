@@ -11,7 +11,7 @@ import csv
 import gzip
 import io
 import math
-from collections.abc import Iterator
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,8 +72,8 @@ class Trace:
 def load_trace(path: Path) -> Trace:
     """Raises `TraceError` for what is not such a file."""
     try:
-        rows = list(_rows(path))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        rows = _rows(path)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise TraceError(f"{path}: cannot be read as a 5G trace: {error}") from error
     missing = [c for c in ("Timestamp", *COLUMNS.values()) if not rows or c not in rows[0]]
     if missing:
@@ -105,9 +105,10 @@ def is_held_out(trace: Trace) -> bool:
     return sum(trace.name.encode()) % 4 == 0
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        yield from csv.DictReader(io.TextIOWrapper(file, encoding="utf-8"))
+def _rows(path: Path) -> list[dict[str, str]]:
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    return list(csv.DictReader(io.StringIO(text)))
 
 
 def _number(text: str | None) -> float:

@@ -102,7 +102,7 @@ def test_descriptors_state_the_hash_of_the_model_there_is(descriptor: Path) -> N
 
 
 def test_the_demand_forecast_beats_its_baselines_on_held_out_data() -> None:
-    """The figures that training wrote; `python -m models.demand_forecast.evaluate` measures them."""
+    """As training wrote them; `python -m models.demand_forecast.evaluate` measures them anew."""
     metrics = read_contract(DEMAND).metrics
     assert {"scenarios", "random"} <= set(metrics)
     for source, table in metrics.items():

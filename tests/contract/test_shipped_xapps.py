@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ MEMORY_MAX_KB = 120_000
 
 
 def send(ric: RunningRic, demand_kbps: float) -> str:
-    """One window of half a second, whose trace id is returned."""
+    """One window of `ap1` with this demand in slice 1; its trace id."""
     sample = {
         "slice_id": 1,
         "users": 1,
@@ -28,9 +27,7 @@ def send(ric: RunningRic, demand_kbps: float) -> str:
         "loss_ratio": 0.0,
         "owd_p95_ms": 3.0,
     }
-    # Beyond what other tests of this RIC counted with: windows only ever go up.
-    window = time.time_ns() // 1_000
-    return str(ric.send_aggregate(window=window, period_ms=500, slices=[sample])["trace_id"])
+    return str(ric.send_aggregate(slices=[sample])["trace_id"])
 
 
 def decisions(ric: RunningRic, xapp: str) -> list[dict[str, Any]]:
@@ -55,12 +52,12 @@ def test_slice_planner_reserves_what_it_forecasts(ric: RunningRic, forecaster: s
     status = Path(f"/proc/{document['pid']}/status").read_text()
     resident_kb = int(status.split("VmRSS:")[1].split()[0])
     assert resident_kb < MEMORY_MAX_KB
-    trace_id = send(ric, 6000.0)
+    trace_id = send(ric, 10_000.0)
     wait_until(lambda: decisions(ric, name), 5)
     decision = decisions(ric, name)[0]
     assert (decision["verdict"], decision["trace_id"]) == ("applied", trace_id), decision
     first = decision["parameters"]["reservations"][0]
-    assert 6000 * 0.8 < first["predicted_kbps"] < 6000 * 1.5
+    assert 10_000 * 0.8 < first["predicted_kbps"] < 10_000 * 1.5
     assert first["min_kbps"] > first["predicted_kbps"]
     for earlier, later in zip(
         ("twin_completed", "aggregate_received", "inferred", "received"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
@@ -124,6 +126,12 @@ class TestIsolation:
         assert after.entered - before.entered == arrivals.sent
         assert after.delivered - before.delivered == arrivals.sent
 
+    def test_counters_are_a_json_document(self, net: Enforced) -> None:
+        document = json.loads(orjson.dumps(counters(net).as_json()))
+        assert document["unread_switches"] == {}
+        assert set(document["slices"]) == {"0", "1", "2", "15"}
+        assert set(document["shared_queue_drops"]) == {"0", "1", "2"}
+
     def test_never_the_service_of_another_slice(self, net: Enforced) -> None:
         before = counters(net)
         listening = Listening(net, "cloud", TASK)
@@ -217,9 +225,7 @@ class TestReserve:
         before = counters(net).slices[1]
         arrivals, changes = net.run(both())
         after = counters(net).slices[1]
-        dropped = (
-            after.meter_drops - before.meter_drops + after.queue_drops - before.queue_drops
-        )
+        dropped = after.meter_drops - before.meter_drops + after.queue_drops - before.queue_drops
         print(f"{changes} changes, {arrivals.sent} sent, {dropped} dropped")
         assert changes > 20 and dropped > 100
         assert arrivals.sent - arrivals.received == dropped

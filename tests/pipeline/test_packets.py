@@ -155,6 +155,15 @@ class TestIsolation:
     def test_a_server_cannot_cross_either(self, net: FakeNetwork) -> None:
         assert net.send("cloud", ipv4(TASK, UE2_VIDEO)).dropped == [("core", Kind.VIOLATION)]
 
+    @pytest.mark.parametrize("source, target", [(UE1_CONTROL, UE1_VIDEO), (UE1_VIDEO, UE1_CONTROL)])
+    def test_a_mark_that_does_not_fit_both_addresses_is_a_violation_between_switches(
+        self, net: FakeNetwork, source: str, target: str
+    ) -> None:
+        marked = {**ipv4(source, target, ip_dscp=ELASTIC), "eth_src": "x", "eth_dst": "y"}
+        core = net.switches["core"]
+        assert core.receive(marked, INVENTORY.cell("ap1").core_port) == []
+        assert core.dropped_by is Kind.VIOLATION
+
     def test_unknown_address_in_the_slice_is_a_miss_of_the_slice(self, net: FakeNetwork) -> None:
         journey = net.send("ue1", ipv4(UE1_VIDEO, session_ip(VIDEO, 99)))
         assert journey.dropped == [("core", Kind.MISS)]
@@ -233,19 +242,20 @@ class TestHandover:
             assert set(net.send("cloud", ipv4(TASK, UE1_CONTROL)).delivered) == {"ue1"}
 
     def test_every_switch_may_be_a_phase_behind(self) -> None:
-        """Within a phase switches change one after the other: far side first."""
+        """Switches change one after the other, and only those that a phase names."""
         states = states_of_handover("make_before_break")
-        steps = plan(FakeNetwork(INVENTORY).network, "ap1", "ap2", "make_before_break")
-        phases = (*steps.switching, *steps.clearing)
-        for before, after, phase in zip(states, states[1:], phases, strict=False):
-            net = FakeNetwork(INVENTORY, before)
+        net = FakeNetwork(INVENTORY, states[0])
+        steps = plan(net.network, "ap1", "ap2", "make_before_break")
+        for phase, after in zip((*steps.switching, *steps.clearing), states[1:], strict=True):
             changed = FakeNetwork(INVENTORY, after)
-            for group in phase.steps:
-                for name in group:
-                    net.switches[name] = changed.switches[name]
-                    assert set(net.send("ue1", ipv4(UE1_CONTROL, TASK)).delivered) == {"cloud"}
-                    assert set(net.send("cloud", ipv4(TASK, UE1_CONTROL)).delivered) == {"ue1"}
-                    assert set(net.send("edge1", ipv4(STREAM, UE1_VIDEO)).delivered) == {"ue1"}
+            for name in (name for group in phase.steps for name in group):
+                net.switches[name] = changed.switches[name]
+                assert set(net.send("ue1", ipv4(UE1_CONTROL, TASK)).delivered) == {"cloud"}
+                assert set(net.send("cloud", ipv4(TASK, UE1_CONTROL)).delivered) == {"ue1"}
+                assert set(net.send("edge1", ipv4(STREAM, UE1_VIDEO)).delivered) == {"ue1"}
+        final = FakeNetwork(INVENTORY, states[-1])
+        for name, switch in net.switches.items():
+            assert switch.program == final.switches[name].program
 
     def test_afterwards_the_new_cell_serves_and_the_old_one_is_refused_on_the_air(self) -> None:
         last = states_of_handover("make_before_break")[-1]

@@ -345,10 +345,11 @@ def closed_loop(name: str, seed: int, forecast: Forecaster, policy: Policy) -> F
     held = np.full((*shape, 2), 2000.0)
     reserved = np.empty((*shape, windows * STEPS_PER_WINDOW))
     states = [CellState()] * shape[0]
+    previous = held[:, :, :1].copy()
     for window in range(windows):
         first = window * STEPS_PER_WINDOW
         # What was decided at the end of the window before comes into force a little later.
-        reserved[:, :, first : first + DELAY_STEPS] = held[:, :, :1] if window == 0 else previous
+        reserved[:, :, first : first + DELAY_STEPS] = previous
         reserved[:, :, first + DELAY_STEPS : first + STEPS_PER_WINDOW] = held[:, :, :1]
         previous = held[:, :, :1].copy()
         for cell, access_point in enumerate(scenario.access_points):

@@ -64,9 +64,7 @@ def aggregate(window: int = 7) -> CellAggregate:
 def line_of(window: int = 7) -> bytes:
     """What the RIC puts on the stream."""
     held = [
-        Reservation(
-            slice_id=1, traffic_class=TrafficClass.ELASTIC, min_kbps=3000, max_kbps=4000
-        )
+        Reservation(slice_id=1, traffic_class=TrafficClass.ELASTIC, min_kbps=3000, max_kbps=4000)
     ]
     event = cell_event(aggregate(window), sample_inventory(), held, 3)
     return json.dumps(event).encode() + b"\n"
@@ -123,7 +121,10 @@ def test_a_plan_is_what_the_ric_understands() -> None:
     assert intent.predicted_kbps == {1: 3900.5}
     assert request.based_on == ["cell/ap1/7"]
     assert request.hops_ns == {
-        "twin_completed": 1, "aggregate_sent": 2, "aggregate_received": 3, "inferred": 9,
+        "twin_completed": 1,
+        "aggregate_sent": 2,
+        "aggregate_received": 3,
+        "inferred": 9,
     }
 
 
@@ -132,7 +133,9 @@ def test_lines_come_out_whole_however_they_are_cut(size: int) -> None:
     text = b'{"a": 1}\n\n{"b": "\xc3\xbc"}\r\n{"c": 3}\nunfinished'
     chunks = [text[i : i + size] for i in range(0, len(text), size)]
     assert [line.strip() for line in lines_of(chunks)] == [
-        b'{"a": 1}', b'{"b": "\xc3\xbc"}', b'{"c": 3}',
+        b'{"a": 1}',
+        b'{"b": "\xc3\xbc"}',
+        b'{"c": 3}',
     ]
 
 
@@ -312,7 +315,10 @@ def test_refusals_are_answers_not_errors(server: Server, xapp: Xapp) -> None:
     assert [d.verdict for d in decisions] == ["rejected"] * 4
     assert [d.status for d in decisions] == [200, 429, 409, 422]
     assert [d.reason for d in decisions] == [
-        "slew", "slew", "slices are not installed yet", "min_kbps: Field required",
+        "slew",
+        "slew",
+        "slices are not installed yet",
+        "min_kbps: Field required",
     ]
 
 

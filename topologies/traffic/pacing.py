@@ -1,6 +1,6 @@
 """The pacer: sends every flow's packets at the moment and rate its demand asks for.
 
-One loop on an absolute schedule. A tick (1 ms) gives each stream of variable rate
+One loop on an absolute schedule. A tick (1 ms, filler 8 ms) gives each stream of variable rate
 its credit in bytes and sends what the credit covers; each probe has a due time of
 its own, and how late it left (the timer slip) is recorded. Sequence numbers double
 as counters, so a packet costs one clock read, one `pack_into`, one `send`.
@@ -20,6 +20,8 @@ from topologies.traffic.counters import WINDOW_NS, FlowCounters, window_of
 from topologies.traffic.payload import STAMP, STAMP_OFFSET
 
 TICK_NS = 1_000_000
+BULK_TICK_NS = 8_000_000
+"""Of filler: what comes in bursts, the switch forwards at one wake-up instead of many."""
 FLUSH_NS = 10_000_000
 RATE_UPDATE_NS = 50_000_000
 MAX_BURST_NS = 20_000_000
@@ -33,13 +35,14 @@ RateMbps = Callable[[float], float]
 
 @dataclass
 class Stream:
-    """A flow of variable rate. `rate_mbps(t_s)` is L2."""
+    """A flow of variable rate. `rate_mbps(t_s)` is L2; `bulk`: sent in bursts."""
 
     flow_id: int
     l2_bytes: int
     payload: bytearray
     send: Send
     rate_mbps: RateMbps
+    bulk: bool = False
     sequence: int = 0
     host_drops: int = 0
     credit_bytes: float = 0.0
@@ -93,6 +96,8 @@ class Pacer:
     def __init__(self, counters: FlowCounters, streams: list[Stream], probes: list[Probe]) -> None:
         self._counters = counters
         self._streams = streams
+        self._bulk = [s for s in streams if s.bulk]
+        self._smooth = [s for s in streams if not s.bulk]
         self._probes = probes
         self._all: list[Stream | Probe] = [*streams, *probes]
         self._ids = np.array([s.flow_id for s in self._all], dtype=np.int64)
@@ -130,6 +135,7 @@ class Pacer:
         ]
         heapq.heapify(due)
         next_tick_ns = next_flush_ns = next_rates_ns = last_tick_ns = start_ns
+        last_bulk_ns = start_ns
         while not self._stopping:
             now_ns = time.monotonic_ns()
             while due and due[0][0] <= now_ns:
@@ -143,8 +149,11 @@ class Pacer:
                 if now_ns >= next_rates_ns:
                     self._update_rates((now_ns - start_ns) / 1e9)
                     next_rates_ns += RATE_UPDATE_NS
-                self._tick(now_ns - last_tick_ns)
+                self._tick(self._smooth, now_ns - last_tick_ns)
                 last_tick_ns = now_ns
+                if now_ns - last_bulk_ns >= BULK_TICK_NS:
+                    self._tick(self._bulk, now_ns - last_bulk_ns)
+                    last_bulk_ns = now_ns
                 if now_ns >= next_flush_ns:
                     self._flush(time.time_ns())
                     next_flush_ns = now_ns + FLUSH_NS
@@ -154,8 +163,8 @@ class Pacer:
             if left_ns > 0:
                 time.sleep(left_ns / 1e9)
 
-    def _tick(self, elapsed_ns: int) -> None:
-        for stream in self._streams:
+    def _tick(self, streams: list[Stream], elapsed_ns: int) -> None:
+        for stream in streams:
             credit_bytes = stream.credit_bytes + stream.bytes_per_ns * elapsed_ns
             l2_bytes = stream.l2_bytes
             if credit_bytes < l2_bytes:

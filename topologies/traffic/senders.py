@@ -66,7 +66,8 @@ class Senders:
                 probes.append(Probe(flow.flow_id, flow.l2_bytes, payload, send, period_ns))
             elif flow.demand is not None:
                 rate = partial(rate_mbps, flow.demand, self._seed, flow.name)
-                streams.append(Stream(flow.flow_id, flow.l2_bytes, payload, send, rate))
+                bulk = flow.kind == "filler"
+                streams.append(Stream(flow.flow_id, flow.l2_bytes, payload, send, rate, bulk))
         return Pacer(self._counters, streams, probes)
 
     def run(self) -> None:

@@ -19,6 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 
 QUANTILES = (0.5, 0.9, 0.97)
 HORIZON_STEPS = 4
+SAMPLE_PERIOD_MS = 500
 USERS_SCALE = 10.0
 LEAST_RESIDUALS = 12
 PRIOR_RESIDUALS = (-0.05, 0.0, 0.0, 0.1, 0.3)
@@ -26,10 +27,13 @@ PRIOR_RESIDUALS = (-0.05, 0.0, 0.0, 0.1, 0.3)
 
 
 class Forecaster(Protocol):
-    """`steps`: how much history it reads."""
+    """`steps`: how much history it reads, one sample every `sample_period_ms`."""
 
     @property
     def steps(self) -> int: ...
+
+    @property
+    def sample_period_ms(self) -> int: ...
 
     def __call__(self, history: FloatArray, capacity_kbps: float) -> FloatArray:
         """[slice, step, 2] (kbit/s, users; oldest first) -> kbit/s [slice, quantile], rising."""
@@ -46,6 +50,10 @@ class OnnxForecaster:
     def steps(self) -> int:
         return self.model.history_steps
 
+    @property
+    def sample_period_ms(self) -> int:
+        return self.model.sample_period_ms
+
     def __call__(self, history: FloatArray, capacity_kbps: float) -> FloatArray:
         scaled = (history / np.array([capacity_kbps, USERS_SCALE])).astype(np.float32)
         (quantiles,) = self.model(history=scaled)
@@ -61,6 +69,7 @@ class SmoothingForecaster:
     level_ratio: float = 0.7
     trend_ratio: float = 0.5
     steps: int = 120
+    sample_period_ms: int = SAMPLE_PERIOD_MS
 
     def __call__(self, history: FloatArray, capacity_kbps: float) -> FloatArray:
         demand_kbps = history[:, :, 0]
@@ -73,6 +82,7 @@ class PersistenceForecaster:
     """The last sample stays, plus quantiles of the errors that this made in this history."""
 
     steps: int = 120
+    sample_period_ms: int = SAMPLE_PERIOD_MS
 
     def __call__(self, history: FloatArray, capacity_kbps: float) -> FloatArray:
         return with_residuals(history[:, :, 0], history[:, :, 0])

@@ -31,8 +31,10 @@ class SlicePlanner:
         self._policy = policy
         self._forecast = forecast
         self._cells: defaultdict[str, CellState] = defaultdict(CellState)
+        self._is_period_checked = False
 
     def on_cell(self, event: CellEvent) -> None:
+        self._check_period(event)
         before = self._cells[event.cell_id]
         state = observed(self._policy, before, event)
         self._cells[event.cell_id] = state
@@ -44,6 +46,16 @@ class SlicePlanner:
         self._cells[event.cell_id] = after
         if reservations is not None:
             self._decide(ReservationPlan.answering(event, reservations, time.time_ns()))
+
+    def _check_period(self, event: CellEvent) -> None:
+        """Says once that forecasts will be poor: samples come faster or slower than trained for."""
+        if not self._is_period_checked and event.period_ms != self._forecast.sample_period_ms:
+            log.warning(
+                "twins report every %d ms, the forecast is made for every %d ms",
+                event.period_ms,
+                self._forecast.sample_period_ms,
+            )
+        self._is_period_checked = True
 
     def _decide(self, plan: ReservationPlan) -> None:
         shown = ", ".join(f"{r.s_nssai}: {r.min_kbps}" for r in plan.reservations)
@@ -59,9 +71,8 @@ class SlicePlanner:
             log.warning("%s {%s} %s: %s", plan.cell_id, shown, decision.verdict, decision.reason)
 
 
-def start() -> SlicePlanner:
+def configured(xapp: Xapp) -> SlicePlanner:
     """Raises `XappError`, `ConfigError` or `ValueError` for what keeps it from working."""
-    xapp = Xapp.from_environment(Path(__file__).resolve().parent)
     config = dict(xapp.settings.config)
     name = str(config.pop("forecaster", "onnx"))
     policy = Policy.from_config(config)
@@ -70,13 +81,12 @@ def start() -> SlicePlanner:
 
 def main() -> int:
     try:
-        xapp_planner = start()
-        xapp = xapp_planner._xapp
+        xapp = Xapp.from_environment(Path(__file__).resolve().parent)
+        slice_planner = configured(xapp)
         gc.freeze()  # what stands now lives as long as the process: never walk it again
-        events = xapp.cells()
         xapp.ready()
-        for event in events:
-            xapp_planner.on_cell(event)
+        for event in xapp.cells():
+            slice_planner.on_cell(event)
     except (XappError, ConfigError, ValueError) as error:
         print(f"slice-planner: {error}", file=sys.stderr)
         return 1
