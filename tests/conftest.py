@@ -118,9 +118,7 @@ class RunningTestbed:
 def testbed(command_line: CommandLine) -> Iterator[RunningTestbed]:
     """A testbed brought up by ./testbed.sh up, and taken down by ./testbed.sh down."""
     port = free_port()
-    command_line.output(
-        "up", "minimal", "--set", f"northbound_port={port}", timeout_s=UP_TIMEOUT_S
-    )
+    command_line.output("up", "minimal", "--set", f"northbound_port={port}", timeout_s=UP_TIMEOUT_S)
     run_folder = (command_line.runs_root / "current").resolve()
     try:
         yield RunningTestbed(command_line, port, run_folder)

@@ -215,9 +215,7 @@ def _follow(run: RunFolder, process: subprocess.Popen[bytes], progress: Progress
                 process.returncode = 0  # it lives on without us; nobody waits for it
                 return
         if ended:
-            raise LifecycleError(
-                f"the emulation ended while {last}: {_last_log_line(run)}"
-            )
+            raise LifecycleError(f"the emulation ended while {last}: {_last_log_line(run)}")
         if time.monotonic() > deadline_s:
             raise LifecycleError(f"not ready within {READY_TIMEOUT_S:.0f} s (while {last})")
         time.sleep(POLL_S)

@@ -15,6 +15,11 @@ INFRASTRUCTURE_QUEUE_ID = 0
 LEAST_RATE_KBPS = 12
 """Open vSwitch raises every smaller min-rate to this (one 1,500 byte frame a second)."""
 
+BURST_MS = 10
+LEAST_BURST_BITS = 48_000
+"""What a class may catch up after its timer came late: 10 ms of its rate, four full
+frames at least.  With HTB's least, one frame, a busy machine costs it throughput."""
+
 INFRASTRUCTURE_PRIORITY = 0
 PRIORITY = {
     TrafficClass.CONTROL: 1,
@@ -49,6 +54,7 @@ def queue_row(rates: QueueRates) -> dict[str, str]:
     return {
         "min-rate": str(max(rates.min_kbps, LEAST_RATE_KBPS) * 1000),
         "max-rate": str(rates.max_kbps * 1000),
+        "burst": str(max(LEAST_BURST_BITS, rates.max_kbps * BURST_MS)),
         "priority": str(rates.priority),
     }
 

@@ -105,9 +105,7 @@ def test_interrupted_up_leaves_nothing(signal_number: int, commands: CommandLine
         env=commands.environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     current = commands.runs_root / "current"
-    wait_until(
-        lambda: (current / "inventory.json").exists() or starting.poll() is not None, 60.0
-    )
+    wait_until(lambda: (current / "inventory.json").exists() or starting.poll() is not None, 60.0)
     assert starting.poll() is None, starting.communicate()[1]
     run = RunFolder(current.resolve())
     starting.send_signal(signal_number)

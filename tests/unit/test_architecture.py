@@ -77,9 +77,7 @@ def test_contracts_import_nothing_else_of_the_controller() -> None:
     assert offences("controller/contracts", ("controller",), ("controller.contracts",)) == []
 
 
-@pytest.mark.parametrize(
-    ("library", "allowed"), [("ryu", RYU_FILES), ("mininet", MININET_FILES)]
-)
+@pytest.mark.parametrize(("library", "allowed"), [("ryu", RYU_FILES), ("mininet", MININET_FILES)])
 def test_only_named_files_import(library: str, allowed: set[str]) -> None:
     importing = {
         name_of(path)

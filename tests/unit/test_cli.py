@@ -298,9 +298,7 @@ def test_summary_shows_slices_and_the_verdict_with_reasons(
         assert words in shown
 
 
-def test_compare_puts_runs_side_by_side(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_puts_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for policy, satisfied_ratio in (("xapps", 0.9), ("static", 0.7)):
         (tmp_path / policy).mkdir()
         document = summary_document(policy, satisfied_ratio)

@@ -1,9 +1,8 @@
-"""slice-planner: its pure planner with scripted events, its forecasters, and both in a loop."""
+"""slice-planner's planner: scripted events in, plans out."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,20 +12,8 @@ from holon_xapp import (
     Reservation,
     SliceState,
     SNssai,
-    load_model,
 )
 
-from benchmarks.fluid_policies import judge
-from models.demand_forecast.dataset import scenario_series
-from topologies.fluid import cell_slice_demand
-from topologies.scenario.loader import load
-from xapps.slice_planner.forecasters import (
-    Forecaster,
-    OnnxForecaster,
-    PersistenceForecaster,
-    SmoothingForecaster,
-    forecaster,
-)
 from xapps.slice_planner.planner import (
     CellState,
     ConfigError,
@@ -39,7 +26,6 @@ from xapps.slice_planner.planner import (
     wanted,
 )
 
-MODEL_FOLDER = Path(__file__).resolve().parents[2] / "models" / "demand_forecast"
 POLICY = Policy(margin_ratio=0.1, real_time_margin_ratio=0.2, real_time_floor_kbps=400.0)
 VIDEO, CONTROL = SNssai(1, "000001"), SNssai(2, "000002")
 
@@ -264,173 +250,3 @@ def test_settings_reach_the_policy() -> None:
     assert Policy.from_config({"margin_ratio": 1, "kept_samples": 40}) == Policy(
         margin_ratio=1.0, kept_samples=40
     )
-
-
-# -- forecasters -----------------------------------------------------------------------------------
-
-
-def onnx() -> Forecaster:
-    return OnnxForecaster(load_model(MODEL_FOLDER))
-
-
-ALL = {"onnx": onnx, "smoothing": SmoothingForecaster, "persistence": PersistenceForecaster}
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_quantiles_rise_and_are_never_negative(name: str) -> None:
-    forecast = ALL[name]()
-    random = np.random.default_rng(2)
-    history = random.uniform(0, 9000, (4, forecast.steps, 2))
-    history[3] = 0.0
-    history[2, :-5] = history[2, 0]  # a short history, padded
-    got = forecast(history, 20_000.0)
-    assert got.shape == (4, 3)
-    assert (got >= 0).all()
-    assert (np.diff(got, axis=1) >= -1e-9).all()
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_steady_demand_is_forecast_to_stay(name: str) -> None:
-    forecast = ALL[name]()
-    history = np.tile([4000.0, 2.0], (1, forecast.steps, 1))
-    median_kbps = forecast(history, 20_000.0)[0, 0]
-    assert median_kbps == pytest.approx(4000.0, rel=0.15)
-
-
-@pytest.mark.parametrize("name", ["onnx", "smoothing"])
-def test_a_ramp_is_anticipated(name: str) -> None:
-    """1 Mbit/s steady, then 0.75 Mbit/s more per sample for 2 s: 3 Mbit/s more are to come."""
-    forecast = ALL[name]()
-    ramp = np.concatenate([np.full(forecast.steps - 4, 1000.0), 1000.0 + 750.0 * np.arange(1, 5)])
-    history = np.stack([ramp, np.full(forecast.steps, 2.0)], axis=1)[None]
-    assert forecast(history, 20_000.0)[0, 2] > 1.3 * ramp[-1]
-
-
-def test_smoothing_learns_its_margin_from_its_own_errors() -> None:
-    forecast = SmoothingForecaster()
-    random = np.random.default_rng(3)
-    demand = np.stack([np.full(120, 3000.0), random.uniform(1000.0, 5000.0, 120)])
-    demand[0, 0] = 2999.0  # a change, so that nothing of it counts as padding
-    history = np.stack([demand, np.ones((2, 120))], axis=2)
-    spread = forecast(history, 20_000.0)
-    assert spread[0, 2] - spread[0, 0] < 50.0
-    assert spread[1, 2] - spread[1, 0] > 1000.0
-
-
-def test_forecasters_by_name() -> None:
-    def broken() -> None:
-        raise AssertionError("only onnx needs the model")
-
-    assert isinstance(forecaster("exponential_smoothing", broken), SmoothingForecaster)  # type: ignore[arg-type]
-    assert isinstance(forecaster("persistence", broken), PersistenceForecaster)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="unknown forecaster 'lstm'; known: onnx"):
-        forecaster("lstm", broken)  # type: ignore[arg-type]
-
-
-# -- closed loop on the fluid model ----------------------------------------------------------------
-
-DURATION_S = 90.0
-STEPS_PER_WINDOW = 5
-DELAY_STEPS = 2
-"""Of 0.1 s: from the window's end until the queues have the new rates."""
-WARMUP_WINDOWS = 10
-
-
-def closed_loop(name: str, seed: int, forecast: Forecaster, policy: Policy) -> FloatArray:
-    """Guaranteed rates [cell, slice, step of 0.1 s] that the planner gave itself."""
-    scenario = load(name)
-    series = scenario_series(scenario, seed, DURATION_S)
-    shape = (len(scenario.access_points), len(scenario.slices))
-    windows = series[0].demand_kbps.size
-    held = np.full((*shape, 2), 2000.0)
-    reserved = np.empty((*shape, windows * STEPS_PER_WINDOW))
-    states = [CellState()] * shape[0]
-    previous = held[:, :, :1].copy()
-    for window in range(windows):
-        first = window * STEPS_PER_WINDOW
-        # What was decided at the end of the window before comes into force a little later.
-        reserved[:, :, first : first + DELAY_STEPS] = previous
-        reserved[:, :, first + DELAY_STEPS : first + STEPS_PER_WINDOW] = held[:, :, :1]
-        previous = held[:, :, :1].copy()
-        for cell, access_point in enumerate(scenario.access_points):
-            row = series[cell * shape[1] : (cell + 1) * shape[1]]
-            capacity_kbps = 1000.0 * access_point.down_mbps
-            seen = CellEvent(
-                access_point.name,
-                "trace",
-                window,
-                500,
-                0,
-                0,
-                0,
-                capacity_kbps,
-                scenario.reservable_ratio * capacity_kbps,
-                tuple(
-                    replace(
-                        slice_state(slice_.slice_id, float(s.demand_kbps[window])),
-                        users=int(s.users[window]),
-                        traffic_class=slice_.default_class.value,
-                        reservation=Reservation(*held[cell, column]),
-                    )
-                    for column, (slice_, s) in enumerate(zip(scenario.slices, row, strict=True))
-                ),
-            )
-            states[cell] = observed(policy, states[cell], seen)
-            history = histories(states[cell], seen, forecast.steps)
-            states[cell], plan = planned(
-                policy, states[cell], seen, forecast(history, capacity_kbps)
-            )
-            if plan is not None:
-                assert sum(r.min_kbps for r in plan) <= seen.reservable_kbps
-                held[cell] = [(r.min_kbps, r.max_kbps) for r in plan]
-    return reserved
-
-
-def outcome(name: str, seeds: range, forecast: Forecaster) -> tuple[float, float]:
-    """Mean share of satisfied windows and reserved Mbit/s, after the warm-up."""
-    first = WARMUP_WINDOWS * STEPS_PER_WINDOW
-    results = []
-    for seed in seeds:
-        demand = cell_slice_demand(load(name), seed, DURATION_S, 0.1)
-        reserved = closed_loop(name, seed, forecast, Policy())
-        judged = judge(load(name), demand[:, :, first:], reserved[:, :, first:])
-        results.append((judged.mean_ratio, judged.reserved_mbps))
-    satisfied, reserved_mbps = np.mean(results, axis=0)
-    return float(satisfied), float(reserved_mbps)
-
-
-def static_outcome(name: str, seeds: range) -> tuple[float, float]:
-    """The same of the scenario's committed static split."""
-    scenario = load(name)
-    cells = [ap.name for ap in scenario.access_points]
-    slices = [s.name for s in scenario.slices]
-    split = np.zeros((len(cells), len(slices), 1))
-    for spec in scenario.static_reservations:
-        split[cells.index(spec.access_point), slices.index(spec.slice)] = 1000 * spec.min_mbps
-    first = WARMUP_WINDOWS * STEPS_PER_WINDOW
-    results = []
-    for seed in seeds:
-        demand = cell_slice_demand(scenario, seed, DURATION_S, 0.1)[:, :, first:]
-        judged = judge(scenario, demand, np.broadcast_to(split, demand.shape))
-        results.append((judged.mean_ratio, judged.reserved_mbps))
-    satisfied, reserved_mbps = np.mean(results, axis=0)
-    return float(satisfied), float(reserved_mbps)
-
-
-def test_planner_satisfies_more_than_the_static_split_and_reserves_less() -> None:
-    seeds = range(1, 7)  # neither trained on nor used for the grid search
-    model = outcome("crossroads", seeds, onnx())
-    static = static_outcome("crossroads", seeds)
-    print(f"xapps {model}, static {static}")
-    assert model[0] > 0.97
-    assert model[0] > static[0] + 0.02
-    assert model[1] < static[1]
-
-
-def test_the_learned_forecast_is_worth_more_than_smoothing() -> None:
-    seeds = range(1, 4)
-    model = outcome("crossroads", seeds, onnx())
-    smoothing = outcome("crossroads", seeds, SmoothingForecaster())
-    print(f"onnx {model}, smoothing {smoothing}")
-    assert model[0] > smoothing[0]
-    assert model[1] <= smoothing[1]

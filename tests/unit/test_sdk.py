@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -39,6 +35,7 @@ from controller.contracts.twin_messages import CellAggregate, SliceDemand
 from controller.ric.intents import ReserveIntent, resolve
 from controller.ric.observation import cell_event
 from tests.sample_inventory import sample_inventory
+from tests.scripted_api import ScriptedApi, scripted_api
 
 TOKEN = "secret-token"
 
@@ -187,88 +184,14 @@ def test_wrong_settings_are_named(change: Mapping[str, str], message: str) -> No
 # -- against a server --------------------------------------------------------------------------
 
 
-@dataclass
-class Server:
-    """A real HTTP/1.1 server.  `stream`: chunks of each successive stream request."""
-
-    streams: list[list[bytes]] = field(default_factory=list)
-    answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    requests: list[tuple[str, str, Any, dict[str, str]]] = field(default_factory=list)
-    connections: set[int] = field(default_factory=set)
-    hold: threading.Event = field(default_factory=threading.Event)
-    """Streams stay open until this is set, once their chunks are out."""
-    drop_next: bool = False
-    url: str = ""
+@pytest.fixture
+def server() -> Iterator[ScriptedApi]:
+    with scripted_api() as api:
+        yield api
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    state = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def _note(self, body: Any) -> None:
-            state.requests.append((self.command, self.path, body, dict(self.headers)))
-            state.connections.add(self.client_address[1])
-
-        def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            text = self.rfile.read(length)
-            self._note(json.loads(text) if text else None)
-            if state.drop_next:
-                state.drop_next = False
-                self.close_connection = True
-                return
-            self._answer(*(state.answers.pop(0) if state.answers else (200, {})))
-
-        def do_GET(self) -> None:
-            self._note(None)
-            if not self.path.startswith("/api/v1/stream"):
-                self._answer(200, {"ready": True})
-                return
-            if state.answers:
-                self._answer(*state.answers.pop(0))
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", "application/x-ndjson")
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            remaining = state.streams.pop(0) if state.streams else []
-            for chunk in remaining:
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-                self.wfile.flush()
-            if not state.streams:
-                state.hold.wait(10)
-            self.close_connection = True
-
-        def _answer(self, status: int, document: dict[str, Any]) -> None:
-            content = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    state.url = f"http://127.0.0.1:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield state
-    finally:
-        state.hold.set()
-        http.shutdown()
-        http.server_close()
-        thread.join()
-
-
-@pytest.fixture
-def xapp(server: Server) -> Iterator[Xapp]:
+def xapp(server: ScriptedApi) -> Iterator[Xapp]:
     made = Xapp(Settings(server.url, TOKEN, "my-xapp"))
     yield made
     made.close()
@@ -277,7 +200,7 @@ def xapp(server: Server) -> Iterator[Xapp]:
 RECORD = {"decision_id": "d-1", "verdict": "applied", "reason": "", "loop_latency_ms": 7.5}
 
 
-def test_ready_and_health_carry_the_token(server: Server, xapp: Xapp) -> None:
+def test_ready_and_health_carry_the_token(server: ScriptedApi, xapp: Xapp) -> None:
     xapp.ready()
     assert xapp.health() == {"ready": True}
     (method, path, _, headers), (_, second, *_) = server.requests
@@ -287,7 +210,7 @@ def test_ready_and_health_carry_the_token(server: Server, xapp: Xapp) -> None:
 
 
 def test_decisions_share_one_connection_and_have_ids_of_their_own(
-    server: Server, xapp: Xapp
+    server: ScriptedApi, xapp: Xapp
 ) -> None:
     server.answers = [(200, RECORD), (200, RECORD)]
     decision = xapp.decide(plan())
@@ -303,7 +226,7 @@ def test_decisions_share_one_connection_and_have_ids_of_their_own(
     assert first["parameters"] == plan().request()["parameters"]
 
 
-def test_refusals_are_answers_not_errors(server: Server, xapp: Xapp) -> None:
+def test_refusals_are_answers_not_errors(server: ScriptedApi, xapp: Xapp) -> None:
     rejected = {**RECORD, "verdict": "rejected", "reason": "slew"}
     server.answers = [
         (200, rejected),
@@ -324,7 +247,7 @@ def test_refusals_are_answers_not_errors(server: Server, xapp: Xapp) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_what_no_other_decision_would_cure_is_raised(
-    server: Server, xapp: Xapp, status: int
+    server: ScriptedApi, xapp: Xapp, status: int
 ) -> None:
     server.answers = [(status, {"error": "token is not valid", "hint": "deploy again"})]
     with pytest.raises(ApiError, match=rf"{status}: token is not valid \(deploy again\)") as error:
@@ -332,7 +255,9 @@ def test_what_no_other_decision_would_cure_is_raised(
     assert error.value.status == status
 
 
-def test_a_broken_connection_is_tried_again_with_the_same_id(server: Server, xapp: Xapp) -> None:
+def test_a_broken_connection_is_tried_again_with_the_same_id(
+    server: ScriptedApi, xapp: Xapp
+) -> None:
     server.drop_next = True
     server.answers = [(200, RECORD)]
     assert xapp.decide(plan()).is_applied
@@ -348,7 +273,7 @@ def test_nobody_there_is_unreachable() -> None:
 
 
 def test_stream_gives_events_as_they_come_and_reconnects(
-    server: Server, xapp: Xapp, caplog: pytest.LogCaptureFixture
+    server: ScriptedApi, xapp: Xapp, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = line_of(3)
     server.streams = [[line_of(1), line_of(2) + whole[:20], whole[20:]], [line_of(4)]]
@@ -360,7 +285,7 @@ def test_stream_gives_events_as_they_come_and_reconnects(
     assert [path for _, path, *_ in server.requests] == ["/api/v1/stream?kind=cell"] * 2
 
 
-def test_stream_of_chosen_ids(server: Server, xapp: Xapp) -> None:
+def test_stream_of_chosen_ids(server: ScriptedApi, xapp: Xapp) -> None:
     server.streams = [[line_of(1)]]
     events = xapp.subscribe("cell", ids=["ap1"], period_ms=100)
     assert isinstance(next(events), CellEvent)
@@ -378,7 +303,7 @@ def test_stream_of_chosen_ids(server: Server, xapp: Xapp) -> None:
 
 
 def test_stream_waits_out_a_ric_that_is_not_ready_and_ends_when_refused(
-    server: Server, xapp: Xapp
+    server: ScriptedApi, xapp: Xapp
 ) -> None:
     server.answers = [(503, {"error": "starting"}), (409, {"error": "256 streams are open"})]
     server.streams = [[line_of(5)]]

@@ -66,9 +66,7 @@ _add(TESTBED, "env", running.env)
 _add(TESTBED, "down", running.down)
 _add(TESTBED, "clean", running.clean)
 for _resource in resources.RESOURCES:
-    app.add_typer(
-        resources.group(_resource), name=_resource.command, rich_help_panel=THINGS
-    )
+    app.add_typer(resources.group(_resource), name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
 _add(FIGURES, "measure", figures.measure)
 _add(FIGURES, "capture", hosts.capture)

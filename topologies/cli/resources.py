@@ -149,9 +149,7 @@ def group(resource: Resource) -> typer.Typer:
         else:
             terminal.print_table(resource.columns, items)
 
-    def show(
-        wanted: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False
-    ) -> None:
+    def show(wanted: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
         if not wanted:
             raise CommandRefused(f"which {name}? see ./testbed.sh {name} list", 2)
         with northbound() as api:

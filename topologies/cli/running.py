@@ -128,9 +128,7 @@ def start(scenario: Scenario, policy: Policy, xapps: list[Path] | None) -> RunFo
                 f"{folder}: not an xApp's folder: it has no config-file.json; "
                 "make one with ./testbed.sh xapp new NAME"
             )
-    return lifecycle.up(
-        lifecycle.Start(scenario, policy.value, tuple(xapps or ())), terminal.step
-    )
+    return lifecycle.up(lifecycle.Start(scenario, policy.value, tuple(xapps or ())), terminal.step)
 
 
 def up(

@@ -61,9 +61,7 @@ def cell(value: Any) -> str:
         if set(value) == {"sst", "sd"}:
             return f"{value['sst']}-{value['sd']}"
         return " ".join(
-            f"{key}={_nested(inner)}"
-            for key, inner in value.items()
-            if inner is not None
+            f"{key}={_nested(inner)}" for key, inner in value.items() if inner is not None
         )
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(inner) for inner in value)
