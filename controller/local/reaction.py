@@ -42,6 +42,10 @@ class Observations:
             ring = self._inter_arrivals_ms.setdefault(ue_id, deque(maxlen=INTER_ARRIVALS_KEPT))
             ring.append((arrived_at_ns - before_ns) / 1e6)
 
+    def leave(self, ue_id: str) -> None:
+        """The user's absence is no inter-arrival time."""
+        self._arrivals_ns.pop(ue_id, None)
+
     def react(self, arrived_at_ns: int, sent_at_ns: int) -> None:
         """A report completed an aggregate, which left at `sent_at_ns`."""
         self._reactions_ms.append((sent_at_ns - arrived_at_ns) / 1e6)

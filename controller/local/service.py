@@ -188,6 +188,7 @@ class LocalController:
     def _leave(self, ue_id: str, now_ns: int) -> None:
         self.twins.pop(ue_id, None)
         self._handovers.forget(ue_id)
+        self.observations.leave(ue_id)
         for window in self._windows.attach(ue_id, None, now_ns):
             self._send(window)
 

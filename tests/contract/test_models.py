@@ -89,7 +89,7 @@ def test_wrong_inputs_are_refused(folder: Path) -> None:
     (name, values), *_ = random_inputs(folder, 2).items()
     for wrong in ({name: values[:, 1:]}, {name: values.astype(np.float64)}, {"other": values}):
         with pytest.raises(ModelError, match=folder.name):
-            model(**wrong)  # type: ignore[arg-type]
+            model(**wrong)
 
 
 @pytest.mark.parametrize(

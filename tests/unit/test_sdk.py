@@ -255,9 +255,7 @@ def test_what_no_other_decision_would_cure_is_raised(
     assert error.value.status == status
 
 
-def test_a_broken_connection_is_tried_again_with_the_same_id(
-    server: ScriptedApi, xapp: Xapp
-) -> None:
+def test_a_broken_connection_is_tried_again_with_its_id(server: ScriptedApi, xapp: Xapp) -> None:
     server.drop_next = True
     server.answers = [(200, RECORD)]
     assert xapp.decide(plan()).is_applied

@@ -1,0 +1,22 @@
+"""No crafted frame crosses a slice of a running testbed, while lawful ones arrive."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.contracts.inventory import Inventory
+from tests.conftest import RunningTestbed
+from topologies.traffic.attempts import LEGITIMATE, attempt_crossings
+
+FRAMES = 20
+
+
+@pytest.mark.parametrize("attacker", ["ue1", "ue2"])
+def test_no_attempt_crosses(testbed: RunningTestbed, attacker: str) -> None:
+    inventory = Inventory.load(testbed.run_folder / "inventory.json")
+    crossings = attempt_crossings(inventory, FRAMES, attacker)
+    lawful = crossings.pop(LEGITIMATE)
+    assert lawful.arrived == FRAMES, "without this, silence would prove nothing"
+    assert len(crossings) >= 10
+    leaked = {name: c for name, c in crossings.items() if c.leaked}
+    assert not leaked
