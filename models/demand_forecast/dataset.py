@@ -7,6 +7,7 @@ was attached at the window's end (a report goes to the cell that serves by then)
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,10 @@ class Windows:
             np.concatenate([part.history for part in found]),
             np.concatenate([part.target for part in found]),
         )
+
+    def digest(self) -> str:
+        """SHA-256 of the samples: equal exactly when training sees the same."""
+        return hashlib.sha256(self.history.tobytes() + self.target.tobytes()).hexdigest()
 
     def thinned(self, count: int, random: np.random.Generator) -> Windows:
         """At most `count` of them, drawn without replacement."""

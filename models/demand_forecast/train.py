@@ -2,8 +2,8 @@
 
 Makes the training windows, trains with pinball loss, exports ONNX, measures it on
 held-out data and writes `model.onnx`, `model.json` and the hash in every xApp
-descriptor that names the model.  The same seed on the same machine with the same
-traces gives the same file.
+descriptor that names the model.  The same windows (`windows_sha256` in model.json) and
+seed on the same machine give the same file.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "scenario_seeds": [TRAINING_SEEDS[0], TRAINING_SEEDS[-1]],
         "held_out_scenario_seeds": [HELD_OUT_SEEDS[0], HELD_OUT_SEEDS[-1]],
         "windows": {name: len(w.target) for name, w in training.windows.items()},
+        "windows_sha256": windows.digest(),
         "trace_files": training.traces,
         "held_out_trace_files": held_out.traces,
         "torch": torch.__version__,
