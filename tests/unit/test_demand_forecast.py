@@ -123,7 +123,7 @@ def test_series_of_a_scenario_are_what_the_fluid_says() -> None:
         assert found.demand_kbps.mean() == pytest.approx(expected.mean(), rel=0.05, abs=60.0)
         assert (found.users == found.users.astype(int)).all()
     users = sum(s.users for s in series)
-    assert (users == sum(len(u.slices) for u in scenario.users)).all()
+    assert np.all(users == sum(len(u.slices) for u in scenario.users))
 
 
 def test_seeds_of_training_and_evaluation_are_apart() -> None:
