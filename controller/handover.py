@@ -17,9 +17,9 @@ from controller.network_view import Network
 
 HandoverMode = Literal["make_before_break", "break_before_make"]
 
-BACKHAUL_DRAIN_MS = 100
+BACKHAUL_DRAIN_MS = 500
 """Packets the core had sent towards the source when it flipped."""
-QUEUE_DRAIN_MS = 250
+QUEUE_DRAIN_MS = 1500
 """A full downlink queue of the source: 100 full frames at 5 Mbit/s."""
 
 
