@@ -42,9 +42,9 @@ class Policy:
     """An elastic slice's ceiling is at least this far above its guaranteed rate."""
     short_ratio: float = 0.95
     """Reserve more when this share of the reservation would not do."""
-    excess_ratio: float = 0.12
+    excess_ratio: float = 0.25
     """Reserve less when more than this share of the reservation is not needed."""
-    lower_interval_ms: int = 2000
+    lower_interval_ms: int = 3000
     """At least so long between two decisions of a cell that lower something."""
     decision_interval_ms: int = 500
     """At least so long between two decisions of a cell."""
