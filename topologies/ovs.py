@@ -23,10 +23,6 @@ from topologies.processes import is_running
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _STOP_TIMEOUT_S = 3.0
-_ALLOCATOR = "glibc.malloc.tcache_max=65536:glibc.malloc.tcache_count=8192"
-"""vswitchd takes 32 frame buffers for each port at each round and gives most of them
-back unused; glibc's thread cache, by default too small for them, makes that cheap
-(measured on crossroads: a quarter of the forwarding thread's time went to malloc)."""
 _WMEM_DEFAULT = Path("/proc/sys/net/core/wmem_default")
 _TEST_FRAME = "0200000000fd" + "0200000000fc" + "88b5" + "00" * 46
 """Local experimental ethertype, addressed to nobody."""
@@ -183,9 +179,8 @@ class PrivateOvs:
         return self._command(*command).split()
 
     def _command(self, *command: str) -> str:
-        settings = {**environment(self._run), "GLIBC_TUNABLES": _ALLOCATOR}
         try:
-            return run(command, environment=settings)
+            return run(command, environment=environment(self._run))
         except CommandError as error:
             raise SwitchError(str(error)) from error
 

@@ -32,22 +32,25 @@ class Policy:
     """Reserved above the forecast's upper quantile."""
     real_time_margin_ratio: float = 0.15
     """The same for real-time slices, whose reservation is also their ceiling."""
-    floor_kbps: float = 150.0
+    floor_kbps: float = 100.0
     """Least guaranteed rate of a slice in a cell, with or without users."""
-    real_time_floor_kbps: float = 600.0
+    real_time_floor_kbps: float = 400.0
     """The same for real-time slices: a user who arrives finds room until the next window."""
     ceiling_ratio: float = 1.3
     """An elastic slice's ceiling over its guaranteed rate."""
-    ceiling_room_kbps: float = 1000.0
+    ceiling_room_kbps: float = 600.0
     """An elastic slice's ceiling is at least this far above its guaranteed rate."""
-    short_ratio: float = 0.95
-    """Reserve more when this share of the reservation would not do."""
+    short_ratio: float = 0.92
+    """Reserve more when this share of the reservation would not do: the margin's own size,
+    so that noise within the margin asks for nothing."""
     excess_ratio: float = 0.25
     """Reserve less when more than this share of the reservation is not needed."""
     lower_interval_ms: int = 3000
     """At least so long between two decisions of a cell that lower something."""
-    decision_interval_ms: int = 500
-    """At least so long between two decisions of a cell."""
+    decision_interval_ms: int = 1000
+    """At least so long between two decisions of a cell; half the forecast's horizon."""
+    urgent_interval_ms: int = 500
+    """The same when a slice's median forecast is above what it holds."""
     slew_ratio: float = 1.0
     slew_floor_kbps: float = 2000.0
     """The guard lets a rate change by this ratio of itself plus this floor in one decision."""
@@ -120,9 +123,13 @@ def planned(
     `quantiles_kbps` [slice, quantile], rising: the first is kept with the decision as the
     forecast, the last is what is reserved for.  A plan has every slice of the event.
     """
-    if not event.slices or _within(event, state.decided_window, policy.decision_interval_ms):
+    if not event.slices:
         return state, None
     held_kbps = np.array([_held_kbps(item) for item in event.slices])
+    is_urgent = bool((quantiles_kbps[:, 0] > held_kbps).any())
+    interval_ms = policy.urgent_interval_ms if is_urgent else policy.decision_interval_ms
+    if _within(event, state.decided_window, interval_ms):
+        return state, None
     wanted_kbps = wanted(policy, event, quantiles_kbps)
     short = (wanted_kbps > held_kbps / policy.short_ratio) & (wanted_kbps - held_kbps >= 1.0)
     spare = wanted_kbps < held_kbps * (1 - policy.excess_ratio)
