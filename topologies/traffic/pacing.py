@@ -1,6 +1,6 @@
 """The pacer: sends every flow's packets at the moment and rate its demand asks for.
 
-One loop on an absolute schedule. A tick (1 ms, filler 8 ms) gives each stream of variable rate
+One loop on an absolute schedule. A tick (4 ms, filler 8 ms) gives each stream of variable rate
 its credit in bytes and sends what the credit covers; each probe has a due time of
 its own, and how late it left (the timer slip) is recorded. Sequence numbers double
 as counters, so a packet costs one clock read, one `pack_into`, one `send`.
@@ -19,9 +19,12 @@ import numpy as np
 from topologies.traffic.counters import WINDOW_NS, FlowCounters, window_of
 from topologies.traffic.payload import STAMP, STAMP_OFFSET
 
-TICK_NS = 1_000_000
+TICK_NS = 4_000_000
+"""Streams and probes share this grid: what comes together, the userspace switch forwards at
+one wake-up instead of many, and a wake-up costs it more than a packet (0.2 ms, 70 system
+calls).  Measured on crossroads: 3,600 wake-ups/s with a grid of 1 ms."""
 BULK_TICK_NS = 8_000_000
-"""Of filler: what comes in bursts, the switch forwards at one wake-up instead of many."""
+"""Of filler."""
 FLUSH_NS = 10_000_000
 RATE_UPDATE_NS = 50_000_000
 MAX_BURST_NS = 20_000_000
@@ -130,7 +133,7 @@ class Pacer:
 
     def _loop(self, start_ns: int) -> None:
         due = [
-            (start_ns + int(probe.period_ns * (index * _GOLDEN_RATIO % 1.0)), index)
+            (start_ns + _on_grid(probe.period_ns * (index * _GOLDEN_RATIO % 1.0)), index)
             for index, probe in enumerate(self._probes)
         ]
         heapq.heapify(due)
@@ -225,3 +228,7 @@ class Pacer:
                 fresh[some],
                 (fresh * self._l2_bytes)[some],
             )
+
+
+def _on_grid(phase_ns: float) -> int:
+    return int(phase_ns) // TICK_NS * TICK_NS
