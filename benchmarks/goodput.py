@@ -74,6 +74,13 @@ def transfer_mbps(ends: dict[str, dict[str, str]], seconds: float) -> float:
     return received / 1e6
 
 
+def await_server(ends: dict[str, dict[str, str]]) -> None:
+    """Until iperf3 at the server answers; SystemExit when it does not."""
+    once = f"iperf3 -c {ends['cloud']['ip']} -B {ends['ue1']['ip']} -t 0.2 >/dev/null"
+    tries = f"for i in 1 2 3 4 5 6 7 8 9 10; do {once} && exit 0; sleep 0.2; done; exit 1"
+    testbed("exec", "ue1", "--", "sh", "-c", tries)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=7)
@@ -87,9 +94,7 @@ def main() -> int:
             ["./testbed.sh", "exec", "cloud", "--", "iperf3", "-s", "-B", ends["cloud"]["ip"]],
             stdout=subprocess.DEVNULL,
         )
-        testbed("exec", "ue1", "--", "sh", "-c",
-                f"for i in 1 2 3 4 5 6 7 8 9 10; do iperf3 -c {ends['cloud']['ip']} -B "
-                f"{ends['ue1']['ip']} -t 0.2 >/dev/null && exit 0; sleep 0.2; done; exit 1")  # fmt: skip
+        await_server(ends)
         ratios = []
         for pair in range(1, options.pairs + 1):
             pipeline_mbps = transfer_mbps(ends, options.seconds)

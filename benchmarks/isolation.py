@@ -35,9 +35,7 @@ def measure(round_number: int, case: str, duration_s: float) -> dict[str, Any]:
 
 def judge(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     """Medians over rounds and the three verdicts."""
-    p99_ms = {
-        case: statistics.median(r[case]["owd_ms"]["p99"] for r in rounds) for case in CASES
-    }
+    p99_ms = {case: statistics.median(r[case]["owd_ms"]["p99"] for r in rounds) for case in CASES}
     bound_ms = 2 * p99_ms["unloaded"] + 0.5
     lost = max(r["flooded"]["loss_ratio"] for r in rounds)
     return {

@@ -19,9 +19,7 @@ def figures(summary: dict[str, Any]) -> dict[str, Any]:
     decisions = summary["decisions"]
     exercised = decisions["verified"] + decisions["refuted"]
     return {
-        "sla_satisfied_ratio": statistics.mean(
-            s["sla_satisfied_ratio"] for s in summary["slices"]
-        ),
+        "sla_satisfied_ratio": statistics.mean(s["sla_satisfied_ratio"] for s in summary["slices"]),
         "by_slice": {s["name"]: s["sla_satisfied_ratio"] for s in summary["slices"]},
         "reserved_mbps": sum(s["reserved_mbps"] for s in summary["slices"]),
         "refuted_ratio": decisions["refuted"] / exercised if exercised else None,

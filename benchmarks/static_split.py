@@ -155,10 +155,10 @@ def report(scenario: Scenario, split_mbps: FloatArray, seeds: range, duration_s:
         "static": lambda demand: np.broadcast_to(1000 * split_mbps[:, :, None], demand.shape),
         "oracle": lambda demand: oracle(demand, limit_kbps),
         "smoothing, small margin": lambda demand: planner(
-            demand, limit_kbps, smoothing(0.6, 0.4, 2.5, 0.15, 700.0)
+            demand, limit_kbps, smoothing(0.6, 0.4, 2.5, 0.15, 420.0)
         ),
         "smoothing, larger margin": lambda demand: planner(
-            demand, limit_kbps, smoothing(0.8, 0.5, 2.5, 0.15, 1000.0)
+            demand, limit_kbps, smoothing(0.8, 0.5, 2.5, 0.15, 600.0)
         ),
     }
     demands = [demand_kbps(scenario, seed, duration_s) for seed in seeds]

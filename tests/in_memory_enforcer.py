@@ -57,9 +57,7 @@ class InMemoryEnforcer:
 
     async def install(self) -> Sequence[Confirmation]:
         for cell in self._inventory.initial_reservations:
-            self._reservations[cell.cell_id] = {
-                key_of(r): shaped(r) for r in cell.reservations
-            }
+            self._reservations[cell.cell_id] = {key_of(r): shaped(r) for r in cell.reservations}
         return self._confirmations([cell.switch for cell in self._inventory.cells])
 
     async def reserve(
@@ -76,9 +74,7 @@ class InMemoryEnforcer:
         }
         return await self._change(f"reserve {cell_id}", cell_id, diff, dry_run, {"after": after})
 
-    async def handover(
-        self, ue_id: str, cell_id: str, dry_run: bool = False
-    ) -> InMemoryOutcome:
+    async def handover(self, ue_id: str, cell_id: str, dry_run: bool = False) -> InMemoryOutcome:
         diff = {"flows": [f"{ue_id} -> {cell_id}"]}
         return await self._change(f"handover {ue_id}", cell_id, diff, dry_run, {"ue_id": ue_id})
 

@@ -92,9 +92,7 @@ class Neighbours:
         def hears(who: str) -> rpc.Handler:
             return lambda ue_id, cell_id: self.heard.append((who, ue_id, cell_id))
 
-        emulation = await rpc.serve(
-            self.run.emulation_socket, {"attached": hears("emulation")}
-        )
+        emulation = await rpc.serve(self.run.emulation_socket, {"attached": hears("emulation")})
         edge: dict[str, rpc.Handler] = {
             "attached": hears("edge1"),
             "twins": lambda: [
@@ -163,9 +161,7 @@ class RunningRic:
             **changes,
         }
         centre = self.inventory.host("centre").netns_path
-        sender = make_in_namespace(
-            centre, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        )
+        sender = make_in_namespace(centre, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         with sender:
             sender.bind((edge_ip(edge_index), 0))
             sender.sendto(json.dumps(document).encode(), (CENTRE_IP, CENTRE_UDP_PORT))
@@ -240,7 +236,7 @@ def in_host(pid: int, words: list[str], stdin: str = "") -> subprocess.Completed
     )
 
 
-XAPP_SOURCE = '''
+XAPP_SOURCE = """
 import json, os, sys, urllib.request
 
 def call(method, path, body=None):
@@ -257,14 +253,14 @@ config = json.loads(os.environ["HOLON_XAPP_CONFIG"])
 name = os.environ["HOLON_XAPP_NAME"]
 print("config", json.dumps(config, sort_keys=True))
 print("namespace", os.readlink("/proc/self/ns/net"))
-'''
+"""
 """What every test xApp starts with; no SDK, so that the API alone is tested."""
-LISTENING = '''
+LISTENING = """
 call("POST", f"xapps/{name}/ready")
 with call("GET", "stream?kind=cell") as stream:
     for line in stream:
         print("saw", json.loads(line)["trace_id"], flush=True)
-'''
+"""
 
 
 def write_xapp(

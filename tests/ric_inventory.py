@@ -141,9 +141,7 @@ def _service(name: str, slice_id: int, traffic_class: str, port: int) -> dict[st
     }
 
 
-def _reservation(
-    slice_id: int, traffic_class: str, min_kbps: int, max_kbps: int
-) -> dict[str, Any]:
+def _reservation(slice_id: int, traffic_class: str, min_kbps: int, max_kbps: int) -> dict[str, Any]:
     return {
         "slice_id": slice_id,
         "traffic_class": traffic_class,

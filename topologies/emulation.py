@@ -80,9 +80,7 @@ class Emulation:
 
     def start_processes(self, machine_namespace: str) -> None:
         self.progress.step("controllers")
-        self.supervisor = Supervisor(
-            self.run.run_id, self.run.logs, self.manifest.record_process
-        )
+        self.supervisor = Supervisor(self.run.run_id, self.run.logs, self.manifest.record_process)
         folder = str(self.run.path)
         self.radio = RadioState.create(self.run.radio_state, self.inventory)
         self.radio_updates = RadioUpdates(self.scenario, self.inventory, self.radio)
@@ -92,9 +90,7 @@ class Emulation:
             path = self.inventory.host(edge).netns_path
             self.supervisor.start(f"local-{edge}", ["controller.local", folder, edge], path, True)
         self.supervisor.start("ric", ["controller.ric", folder], machine_namespace, True)
-        self.traffic = TrafficEngine(
-            self.run, self.scenario, self.inventory, self.supervisor.start
-        )
+        self.traffic = TrafficEngine(self.run, self.scenario, self.inventory, self.supervisor.start)
         self.traffic.prepare()
         self.supervisor.start("user-agents", ["topologies.user_agents", folder], None, True)
 

@@ -41,9 +41,7 @@ class Child:
 class Supervisor:
     """Starts and watches the processes of one run."""
 
-    def __init__(
-        self, run_id: str, log_folder: Path, record: Callable[[int, str], None]
-    ) -> None:
+    def __init__(self, run_id: str, log_folder: Path, record: Callable[[int, str], None]) -> None:
         self._run_id = run_id
         self._logs = log_folder
         self._record = record

@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 Totals = npt.NDArray[np.void]
 """Rows of `topologies.traffic.counters.TOTALS`, one a flow."""
 
-STAGGER_RATIO = 0.15
+STAGGER_RATIO = 0.4
 """Reports of a window leave within this share of the next one."""
 MAX_STAGGER_NS = 500_000_000
 _GOLDEN_RATIO = 0.6180339887498949

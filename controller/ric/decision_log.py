@@ -58,9 +58,7 @@ def table_row(record: DecisionRecord) -> dict[str, Any]:
             row[column] = record.hops_ns.get(column.removesuffix("_ns"))
         else:
             value = document[column]
-            row[column] = (
-                orjson.dumps(value).decode() if isinstance(value, dict | list) else value
-            )
+            row[column] = orjson.dumps(value).decode() if isinstance(value, dict | list) else value
     return row
 
 

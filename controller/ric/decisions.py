@@ -130,9 +130,7 @@ class Pipeline:
         return check_handover(serving, intent.cell_id, basis, order, since_ms, self._limits)
 
     async def _apply(self, attempt: Attempt) -> Decided:
-        attempt = replace(
-            attempt, hops_ns={**attempt.hops_ns, "guarded": self._clock.now_ns()}
-        )
+        attempt = replace(attempt, hops_ns={**attempt.hops_ns, "guarded": self._clock.now_ns()})
         intent = attempt.intent
         before = self.cell_view(intent.cell_id) if isinstance(intent, ReserveIntent) else None
         try:

@@ -7,8 +7,8 @@ ends; the judge (`judgement.py`) decides on the samples at both ends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,8 +30,9 @@ from controller.ric.measurement import CounterSample, class_rate
 log = logging.getLogger(__name__)
 
 POLL_PERIOD_S = 0.5
-POLL_SPACING_S = 0.05
-"""Between a poll and one asked for at once."""
+POLL_PHASE_S = 0.3
+"""Into each period of CLOCK_REALTIME.  Twins complete and decisions are made early in a
+report period; reading a few hundred rules then would keep Ryu and the RIC from them."""
 WINDOW_MS = 2000
 SHORTEST_WINDOW_MS = 900
 """Two polls' time.  A change after that ends a window; one before it joins the window,
@@ -122,9 +123,7 @@ class EffectWatch:
     def _samples_between(self, start_ns: int, end_ns: int) -> list[CounterSample]:
         return [s for s in self._samples if start_ns <= s.taken_at_ns <= end_ns]
 
-    def watch_handover(
-        self, decision_id: str, ue_id: str, cell_id: str, confirmed_ns: int
-    ) -> None:
+    def watch_handover(self, decision_id: str, ue_id: str, cell_id: str, confirmed_ns: int) -> None:
         """An earlier handover of the user that is still open can no longer be seen."""
         for earlier in [h for h in self._handovers if h.ue_id == ue_id]:
             self._handovers.remove(earlier)
@@ -196,8 +195,13 @@ def span_ms(samples: Sequence[CounterSample]) -> float:
     return (samples[-1].taken_at_ns - samples[0].taken_at_ns) / 1e6 if samples else 0.0
 
 
+def wait_s(now_s: float) -> float:
+    """From `now_s` to the next poll, never 0."""
+    return POLL_PERIOD_S - (now_s - POLL_PHASE_S) % POLL_PERIOD_S
+
+
 class CounterPoller:
-    """Reads counters every `POLL_PERIOD_S`, and at once after `poll_now`."""
+    """Reads counters once in every `POLL_PERIOD_S`, away from when decisions are made."""
 
     def __init__(
         self,
@@ -206,13 +210,8 @@ class CounterPoller:
     ) -> None:
         self._read = read
         self._consume = consume
-        self._wanted = asyncio.Event()
         self.failures = 0
         self.alarm: str | None = None
-
-    def poll_now(self) -> None:
-        """For the first sample of an effect window."""
-        self._wanted.set()
 
     async def run(self) -> None:
         while True:
@@ -224,7 +223,4 @@ class CounterPoller:
                 if self.alarm is None:
                     log.warning("counters cannot be read: %s", error)
                 self.alarm = f"counters: {error}"
-            await asyncio.sleep(POLL_SPACING_S)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), POLL_PERIOD_S - POLL_SPACING_S)
-            self._wanted.clear()
+            await asyncio.sleep(wait_s(time.time()))

@@ -153,9 +153,7 @@ class Centre:
     def receive(self, datagram: bytes, source_ip: str, received_at_ns: int) -> None:
         self.bytes_received += len(datagram)
         try:
-            aggregate = admit_aggregate(
-                datagram, source_ip, self._inventory, received_at_ns
-            )
+            aggregate = admit_aggregate(datagram, source_ip, self._inventory, received_at_ns)
         except AggregateRefused as refusal:
             self.refused[str(refusal)] += 1
             return

@@ -32,9 +32,7 @@ class RateLimits:
         if isinstance(attempt.intent, HandoverIntent):
             return None
         name = f"cell {attempt.intent.cell_id}"
-        return self._over(
-            "cell_rate", name, self._limits.cell_rate_per_s, self._limits.cell_burst
-        )
+        return self._over("cell_rate", name, self._limits.cell_rate_per_s, self._limits.cell_burst)
 
     def _over(self, rule: str, name: str, rate_per_s: float, burst: float) -> Rejection | None:
         now_s = self._clock.now_s()

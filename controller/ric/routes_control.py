@@ -82,9 +82,7 @@ async def deploy_xapp(ric: TheRic, _: Operator, request: XappDeployment) -> Resp
         orjson.dumps(request.config)
     except TypeError as error:  # integers beyond 64 bits, lone surrogates
         raise Malformed(f"config: {error}") from None
-    deployment = Deployment(
-        request.descriptor_dir, request.placement, request.config, request.name
-    )
+    deployment = Deployment(request.descriptor_dir, request.placement, request.config, request.name)
     xapp = await ric.xapps.deploy(deployment)
     return json_response(xapp.document(), 201)
 

@@ -93,7 +93,6 @@ class Ric:
             self.effects.watch_handover(
                 record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
             )
-        self.poller.poll_now()
         self._publish_decision(record.decision_id)
 
     def _judged(self, decision_id: str, effect: Effect, detail: dict[str, Any]) -> None:

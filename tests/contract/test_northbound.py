@@ -28,6 +28,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
+
 def reserve(min_kbps: float, **fields: Any) -> dict[str, Any]:
     return {
         "trace_id": "t1",
@@ -198,9 +199,7 @@ def test_absurd_numbers_are_rejected_by_the_guard_and_change_nothing(ric: Runnin
 def test_a_decision_follows_its_trace_from_the_twin_to_measured_packets(ric: RunningRic) -> None:
     sent = ric.send_aggregate()
     wait_until(lambda: ric.status()["aggregates"]["accepted"] >= 1, 5)
-    body = reserve(
-        12_000, trace_id=sent["trace_id"], target={"cell_id": "ap1", "s_nssai": VIDEO}
-    )
+    body = reserve(12_000, trace_id=sent["trace_id"], target={"cell_id": "ap1", "s_nssai": VIDEO})
     dry = ric.call("POST", "decisions", json={**body, "dry_run": True}).json()
     assert dry["diff"] == {"queues": ["1/elastic"]}
     record = ric.call("POST", "decisions", json=body).json()

@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
-PLANNING = '''
+PLANNING = """
 with call("GET", "stream?kind=cell") as stream:
     for line in stream:
         event = json.loads(line)
@@ -31,7 +31,7 @@ with call("GET", "stream?kind=cell") as stream:
                 for s in event["slices"] if s["slice_id"] == 1]},
         }
         print(call("POST", "decisions", decision).read().decode(), flush=True)
-'''
+"""
 
 
 def test_a_run_from_start_to_end(namespaces: dict[str, int], tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_life_of_an_xapp(ric: RunningRic, tmp_path: Path, namespaces: dict[str, 
 
 
 def test_an_xapp_decides_in_its_own_name_and_scope(ric: RunningRic, tmp_path: Path) -> None:
-    source = '''
+    source = """
 import urllib.error
 def code(method, path, body=None):
     try:
@@ -73,7 +73,7 @@ print("codes", code("GET", "ues"), code("POST", "decisions", move),
       code("POST", "decisions", {**move, "action": "reserve", "xapp": "operator"}),
       code("POST", "xapps", {"descriptor_dir": "/x"}), code("DELETE", "xapps/" + name),
       code("POST", "xapps/other/ready"), flush=True)
-'''
+"""
     folder = write_xapp(tmp_path / "curious", source + LISTENING)
     assert deploy(ric, folder).status_code == 201
     lines = ric.get("xapps/curious/logs")["lines"]

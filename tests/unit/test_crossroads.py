@@ -143,7 +143,7 @@ def test_static_split_is_what_the_search_finds() -> None:
 def test_planning_beats_the_best_fixed_split_with_less() -> None:
     """Static fails often; an oracle never does; a plain smoothing planner seldom does."""
     scenario, limit_kbps = crossroads(), reservable_kbps(crossroads())
-    plan = smoothing(0.6, 0.4, 2.5, 0.15, 700.0)
+    plan = smoothing(0.6, 0.4, 2.5, 0.15, 420.0)
     fixed = [judge(scenario, demand(s), static_split()) for s in SEEDS]
     known = [judge(scenario, demand(s), oracle(demand(s), limit_kbps)) for s in SEEDS]
     planned = [judge(scenario, demand(s), planner(demand(s), limit_kbps, plan)) for s in SEEDS]
@@ -152,7 +152,7 @@ def test_planning_beats_the_best_fixed_split_with_less() -> None:
     assert np.mean([o.all_slices_ratio for o in planned]) > 0.9
     for one, other in zip(planned, fixed, strict=True):
         assert one.mean_ratio > other.mean_ratio + 0.05
-        assert one.reserved_mbps < other.reserved_mbps - 4
+        assert one.reserved_mbps < other.reserved_mbps - 2.4
 
 
 def test_fluid_demand_follows_users_between_cells() -> None:
@@ -163,7 +163,8 @@ def test_fluid_demand_follows_users_between_cells() -> None:
     t_s = step_times_s(60.0, 0.5)
     cars = ["car1", "car2", "car3", "car4"]
     sharing = next(t for t in scenario.traffic if t.name == "sharing").demand
-    probe_kbps = 100 * 142 * 8 / 1000
+    rate_pps = next(p.rate_pps for p in scenario.probes if p.service == "probe-urllc")
+    probe_kbps = rate_pps * 142 * 8 / 1000
     expected = np.zeros((3, 120))
     for car in cars:
         kbps = 1000 * rates_mbps(sharing, 3, f"sharing-{car}", t_s) + probe_kbps

@@ -10,7 +10,7 @@ import pytest
 from controller.contracts.decisions import Effect
 from controller.contracts.inventory import Reservation
 from controller.contracts.slices import TrafficClass
-from controller.ric.effects import CounterPoller, EffectWatch
+from controller.ric.effects import CounterPoller, EffectWatch, wait_s
 from controller.ric.judgement import (
     InForce,
     UserEvidence,
@@ -249,7 +249,7 @@ def test_a_second_handover_ends_the_watch_of_the_first() -> None:
     assert scene.watch.open_count == 1
 
 
-def test_the_poller_outlives_failures_and_polls_when_asked() -> None:
+def test_the_poller_outlives_failures() -> None:
     async def play() -> None:
         answers: list[CounterSample | Exception] = [
             sample(1, 0, 0),
@@ -266,14 +266,12 @@ def test_the_poller_outlives_failures_and_polls_when_asked() -> None:
 
         async def consume(taken: CounterSample) -> None:
             seen.append(taken.taken_at_ns)
-            poller.poll_now()
 
         poller = CounterPoller(read, consume)
         running = asyncio.ensure_future(poller.run())
         while poller.failures == 0:
             await asyncio.sleep(0.005)
         alarms = [poller.alarm]
-        poller.poll_now()
         while len(seen) < 2:
             await asyncio.sleep(0.005)
         assert poller.failures == 1
@@ -281,3 +279,8 @@ def test_the_poller_outlives_failures_and_polls_when_asked() -> None:
         running.cancel()
 
     asyncio.run(asyncio.wait_for(play(), 5))
+
+
+@pytest.mark.parametrize(("now_s", "expected_s"), [(10.0, 0.3), (10.3, 0.5), (10.7, 0.1)])
+def test_polls_keep_away_from_the_start_of_a_report_period(now_s: float, expected_s: float) -> None:
+    assert wait_s(now_s) == pytest.approx(expected_s)

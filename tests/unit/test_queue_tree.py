@@ -52,6 +52,7 @@ def test_row_shape() -> None:
     assert queue_row(QueueRates(3000, 8000, 2)) == {
         "min-rate": "3000000",
         "max-rate": "8000000",
+        "burst": "80000",
         "priority": "2",
     }
     assert queue_row(QueueRates(1, 8000, 2))["min-rate"] == "12000"

@@ -140,4 +140,9 @@ class TestReadBack:
 
     def test_row_and_intent_agree(self) -> None:
         row = queue_row(QueueRates(8000, 16000, 3))
-        assert row == {"min-rate": "8000000", "max-rate": "16000000", "priority": "3"}
+        assert row == {
+            "min-rate": "8000000",
+            "max-rate": "16000000",
+            "burst": "160000",
+            "priority": "3",
+        }
