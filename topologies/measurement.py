@@ -158,6 +158,7 @@ class Measurement:
                     delivered=t["delivered"],
                     meter_drops=t["meter_drops"],
                     queue_drops=t["queue_drops"],
+                    misses=t["misses"],
                 )
                 for slice_id, t in counters["slices"].items()
             },

@@ -28,6 +28,15 @@ def test_drops_of_meters_and_queues_explain_what_is_missing() -> None:
     assert (one.slice_ids, one.basis, one.missing) == ((1,), "hosts", 0)
 
 
+def test_miss_rules_explain_no_more_than_is_missing() -> None:
+    """A queue's tail after a handover; pings to nowhere are misses too and explain nothing."""
+    totals = SwitchTotals(0, 0, 20, 5, misses=9)
+    (one,) = balances({1: host(100, 70)}, SwitchCounts({1: totals}))
+    assert (one.rule_drops, one.missing) == (5, 0)
+    (two,) = balances({1: host(100, 60)}, SwitchCounts({1: totals}))
+    assert (two.rule_drops, two.missing) == (9, 6)
+
+
 def test_a_lost_packet_nobody_dropped_is_missing() -> None:
     (one,) = balances({1: host(100, 99)}, SwitchCounts({1: switch()}))
     assert one.missing == 1

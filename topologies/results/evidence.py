@@ -60,6 +60,8 @@ class SwitchTotals:
     delivered: int
     meter_drops: int
     queue_drops: int
+    misses: int = 0
+    """Dropped by a rule: no way to the destination from where the packet was."""
 
 
 @dataclass(frozen=True)

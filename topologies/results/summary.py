@@ -220,6 +220,7 @@ def _balance_figures(balance: Balance) -> dict[str, Any]:
         "received": balance.received,
         "meter_drops": balance.meter_drops,
         "queue_drops": balance.queue_drops,
+        "rule_drops": balance.rule_drops,
         "host_drops": balance.host_drops,
         "socket_drops": balance.socket_drops,
         "missing": balance.missing,
