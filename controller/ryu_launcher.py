@@ -8,6 +8,7 @@ Runs Ryu's own manager as a module, so that Ryu is imported by nobody else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import socket
@@ -19,6 +20,8 @@ import orjson
 
 RUN_FOLDER_VARIABLE = "HOLON_RUN_FOLDER"
 _APP = "controller.ryu_app"
+NICENESS = -10
+"""As the RIC: between a twin's update and the switch lie milliseconds."""
 
 
 def main(arguments: list[str]) -> int:
@@ -36,6 +39,8 @@ def main(arguments: list[str]) -> int:
     if reason is not None:
         print(f"ryu: port {port} of 127.0.0.1: {reason}", file=sys.stderr)
         return 1
+    with contextlib.suppress(PermissionError):  # not root: then a test's
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     os.environ[RUN_FOLDER_VARIABLE] = str(run_folder)
     _supply_missing_attribute()
     sys.argv = [
