@@ -13,6 +13,7 @@ import os
 import shlex
 import statistics
 import subprocess
+from pathlib import Path
 
 from benchmarks.runs import testbed, write
 
@@ -40,15 +41,14 @@ def ofctl(exported: dict[str, str], *command: str, flow: str) -> None:
         )
 
 
-def inventory() -> dict[str, dict[str, str]]:
-    """MAC and first slice address of the user and the server."""
-    topology = json.loads(testbed("topology", "--json").stdout)
-    hosts = {h["name"]: h for h in topology["hosts"]}
-    service = topology["services"][0]
+def ends_of(run_folder: Path) -> dict[str, dict[str, str]]:
+    """MAC and slice address of the user and the server."""
+    inventory = json.loads((run_folder / "inventory.json").read_text())
+    hosts = {h["name"]: h for h in inventory["hosts"]}
     user_ip = next(a["ip"] for a in hosts["ue1"]["addresses"] if a["slice_id"] == 1)
     return {
         "ue1": {"mac": hosts["ue1"]["mac"], "ip": user_ip},
-        "cloud": {"mac": hosts["cloud"]["mac"], "ip": service["address"]},
+        "cloud": {"mac": hosts["cloud"]["mac"], "ip": inventory["services"][0]["address"]},
     }
 
 
@@ -89,7 +89,8 @@ def main() -> int:
     testbed("up", "goodput", "--policy", "static")
     server = None
     try:
-        ends, exported = inventory(), environment()
+        exported = environment()
+        ends = ends_of(Path(exported["HOLON_RUN"]))
         server = subprocess.Popen(
             ["./testbed.sh", "exec", "cloud", "--", "iperf3", "-s", "-B", ends["cloud"]["ip"]],
             stdout=subprocess.DEVNULL,
