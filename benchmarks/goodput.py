@@ -65,10 +65,10 @@ def neighbours(ends: dict[str, dict[str, str]], change: str) -> None:
             testbed("exec", here, "--", "ip", "route", "del", f"{ip}/32", "dev", interface)
 
 
-def transfer_mbps(ends: dict[str, dict[str, str]], seconds: float) -> float:
+def transfer_mbps(ends: dict[str, dict[str, str]], seconds: int) -> float:
     out = testbed(
         "exec", "ue1", "--", "iperf3", "-c", ends["cloud"]["ip"], "-B", ends["ue1"]["ip"],
-        "-R", "-J", "-t", str(seconds), "-O", "0.5",
+        "-R", "-J", "-t", str(seconds),
     )  # fmt: skip
     received: float = json.loads(out.stdout)["end"]["sum_received"]["bits_per_second"]
     return received / 1e6
@@ -76,7 +76,7 @@ def transfer_mbps(ends: dict[str, dict[str, str]], seconds: float) -> float:
 
 def await_server(ends: dict[str, dict[str, str]]) -> None:
     """Until iperf3 at the server answers; SystemExit when it does not."""
-    once = f"iperf3 -c {ends['cloud']['ip']} -B {ends['ue1']['ip']} -t 0.2 >/dev/null"
+    once = f"iperf3 -c {ends['cloud']['ip']} -B {ends['ue1']['ip']} -t 1 >/dev/null"
     tries = f"for i in 1 2 3 4 5 6 7 8 9 10; do {once} && exit 0; sleep 0.2; done; exit 1"
     testbed("exec", "ue1", "--", "sh", "-c", tries)
 
@@ -84,7 +84,7 @@ def await_server(ends: dict[str, dict[str, str]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--seconds", type=int, default=3)
     options = parser.parse_args()
     testbed("up", "goodput", "--policy", "static")
     server = None
