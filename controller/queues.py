@@ -80,7 +80,9 @@ def downlink_rates(cell: Cell, key: PairKey, reservation: Reservation | None) ->
     if reservation is None:
         return QueueRates(LEAST_RATE_KBPS, cell.down_kbps, max(PRIORITY.values()))
     least = max(reservation.min_kbps, LEAST_RATE_KBPS)
-    return QueueRates(least, max(reservation.max_kbps, least), PRIORITY[key[1]])
+    # A ceiling above the link (no meter, in effect) is the link for the queue.
+    ceiling_kbps = min(max(reservation.max_kbps, least), cell.down_kbps)
+    return QueueRates(least, ceiling_kbps, PRIORITY[key[1]])
 
 
 def _share(key: PairKey, share_kbps: int, link_kbps: int) -> QueueRates:
