@@ -48,6 +48,12 @@ def slice_of(summary: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+def versions_of(summary: dict[str, Any]) -> dict[str, str]:
+    """What a figure was measured with, for the page that states it."""
+    wanted = ("python", "kernel", "open_vswitch", "ryu")
+    return {"datapath": summary["datapath"], **{k: summary["versions"][k] for k in wanted}}
+
+
 def write(name: str, figures: dict[str, Any]) -> Path:
     """Keep a benchmark's figures in results/bench/NAME.json."""
     RESULTS.mkdir(parents=True, exist_ok=True)
