@@ -170,4 +170,10 @@ def test_batch_run_writes_everything_and_leaves_nothing(
         assert (out / f"{table}.parquet").is_file()
         with (out / f"{table}.csv").open() as file:
             assert next(csv.reader(file))
+    page = (out / "report.html").read_text()
+    (out / "report.html").unlink()
+    assert str(out / "report.html") in commands.output("report", str(out))
+    assert (out / "report.html").read_text() == page
+    (out / "cells.parquet").unlink()
+    assert f"{out / 'cells.parquet'} is missing" in commands.refusal("report", str(out))
     assert list(commands.runs_root.iterdir()) == []

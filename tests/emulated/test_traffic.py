@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from controller.contracts import rpc
-from tests.emulated.two_hosts import TwoHosts, two_hosts, wait_until
+from tests.emulated.two_hosts import TwoHosts, two_hosts
+from tests.waiting import wait_until
 from tests.sample_inventory import sample_scenario
 from topologies.namespaces import inside
 from topologies.traffic.attempts import LEGITIMATE, attempt_crossings

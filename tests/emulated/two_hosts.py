@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,15 +17,6 @@ from tests.sample_inventory import sample_inventory
 from topologies.scenario.schema import Scenario
 from topologies.supervisor import Supervisor
 from topologies.traffic.leaks import addresses_of
-
-
-def wait_until(predicate: Callable[[], object], timeout_s: float) -> None:
-    """Return when `predicate()` is true; fail after `timeout_s`."""
-    end_s = time.monotonic() + timeout_s
-    while not predicate():
-        if time.monotonic() > end_s:
-            raise AssertionError(f"not within {timeout_s} s: {predicate}")
-        time.sleep(0.01)
 
 
 def command(line: str) -> None:

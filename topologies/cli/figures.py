@@ -74,7 +74,7 @@ def measure(
 
 
 def report(folder: ResultFolder, as_json: Json = False) -> None:
-    """Print the table of a finished run and name its report.
+    """Print the table of a finished run and make its report.html anew from its tables.
 
     \b
     Examples:
@@ -86,9 +86,13 @@ def report(folder: ResultFolder, as_json: Json = False) -> None:
         terminal.print_json(summary)
         return
     print_summary(summary)
-    page = folder / "report.html"
-    if not page.is_file():
-        raise CommandRefused(f"{page} is missing; make it again with ./testbed.sh run")
+    from topologies.results.report import write_report  # pyarrow takes long to import
+
+    try:
+        page = write_report(folder)
+    except FileNotFoundError as error:
+        missing = f"{error.filename} is missing; measure again with ./testbed.sh run"
+        raise CommandRefused(missing) from error
     print(f"report: {page}")
 
 

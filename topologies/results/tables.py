@@ -11,6 +11,7 @@ delays      each slice's delay distribution: quantile and one-way delay
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,10 @@ def write_tables(folder: Path, evidence: Evidence) -> list[Path]:
 
 def read_table(folder: Path, name: str) -> dict[str, list[Any]]:
     """Columns of a table that `write_tables` wrote; FileNotFoundError when it is missing."""
-    columns: dict[str, list[Any]] = pa_parquet.read_table(folder / f"{name}.parquet").to_pydict()
+    path = folder / f"{name}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such table", str(path))
+    columns: dict[str, list[Any]] = pa_parquet.read_table(path).to_pydict()
     return columns
 
 
