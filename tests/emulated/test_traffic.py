@@ -14,8 +14,8 @@ import pytest
 
 from controller.contracts import rpc
 from tests.emulated.two_hosts import TwoHosts, two_hosts
-from tests.waiting import wait_until
 from tests.sample_inventory import sample_scenario
+from tests.waiting import wait_until
 from topologies.namespaces import inside
 from topologies.traffic.attempts import LEGITIMATE, attempt_crossings
 from topologies.traffic.engine import Measurements, TrafficEngine
