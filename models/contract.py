@@ -79,6 +79,9 @@ class Output(Strict):
     scaling: Scaling
     quantiles: Annotated[list[float], Field(min_length=1)]
     horizon_ms: Annotated[int, Field(gt=0)]
+    """How far the output looks ahead; the farthest of `horizons_ms`, where there are several."""
+    horizons_ms: list[int] | None = None
+    """Of the output's second dimension."""
 
 
 class Contract(Strict):

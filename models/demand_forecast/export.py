@@ -1,19 +1,11 @@
-"""From the trained network to `model.onnx`, its contract, and the descriptors that name it."""
+"""The contract of the exported network."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-import warnings
-from pathlib import Path
 from typing import Any
 
-import onnx
-import torch
-
-from models.contract import CONTRACT_FILE, Contract
-from models.demand_forecast.network import DemandForecast
+from models.contract import Contract
 from models.demand_forecast.shape import (
     HISTORY_STEPS,
     HORIZON_STEPS,
@@ -21,53 +13,10 @@ from models.demand_forecast.shape import (
     SAMPLE_PERIOD_S,
     USERS_SCALE,
 )
+from models.onnx_export import MODEL_FILE, OPSET
 
-OPSET = 18
-MODEL_FILE = "model.onnx"
 VERSION = "1.0.0"
 LATENCY_BUDGET_MS = 1.0
-
-
-def onnx_bytes(network: DemandForecast) -> bytes:
-    """One file without external data, names of source files or anything else of this machine."""
-    example = torch.rand(2, HISTORY_STEPS, 2)
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about torch; nothing about this network
-        program = torch.onnx.export(
-            network.eval(),
-            (example,),
-            input_names=["history"],
-            output_names=["quantiles"],
-            dynamic_shapes=({0: batch},),
-            opset_version=OPSET,
-            external_data=False,
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export gave no program")
-    return _stripped(program.model_proto)
-
-
-def _stripped(model: Any) -> bytes:
-    """Without the exporter's notes: they hold stack traces with paths, and change the hash."""
-    graph = model.graph
-    for item in (
-        model,
-        graph,
-        *graph.node,
-        *graph.input,
-        *graph.output,
-        *graph.value_info,
-        *graph.initializer,
-    ):
-        del item.metadata_props[:]
-        item.doc_string = ""
-    del graph.value_info[:]
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
 
 
 def contract_of(content: bytes, training: dict[str, Any], metrics: dict[str, Any]) -> Contract:
@@ -126,17 +75,3 @@ def contract_of(content: bytes, training: dict[str, Any], metrics: dict[str, Any
         "metrics": metrics,
     }
     return Contract.model_validate(document)
-
-
-def publish(folder: Path, content: bytes, contract: Contract, descriptors: list[Path]) -> None:
-    """Writes the model and its contract, and the new hash wherever a descriptor names it."""
-    (folder / contract.file).write_bytes(content)
-    text = json.dumps(contract.model_dump(mode="json"), indent=2)
-    (folder / CONTRACT_FILE).write_text(text + "\n", encoding="utf-8")
-    named = f"models/{folder.name}/{contract.file}"
-    for path in descriptors:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        for model in document.get("holon", {}).get("models", []):
-            if model["path"].endswith(named):
-                model["sha256"] = contract.sha256
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

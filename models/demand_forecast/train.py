@@ -30,8 +30,10 @@ from models.demand_forecast.evaluate import (
     table_text,
     traces_folder,
 )
-from models.demand_forecast.export import MODEL_FILE, contract_of, onnx_bytes, publish
+from models.demand_forecast.export import contract_of
 from models.demand_forecast.network import DemandForecast, pinball_loss, scale_of
+from models.demand_forecast.shape import HISTORY_STEPS
+from models.onnx_export import MODEL_FILE, onnx_bytes, publish
 from models.traces import TraceError
 
 BATCH = 512
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     windows = Windows.joined(training.windows.values())
     print(f"{len(windows.target)} windows after {time.monotonic() - started_s:.0f} s", flush=True)
     network = trained(windows, options.seed, options.epochs)
-    content = onnx_bytes(network)
+    content = onnx_bytes(network, torch.rand(2, HISTORY_STEPS, 2), "history", ["quantiles"])
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / MODEL_FILE).write_bytes(content)
     table = metrics(onnx_forecast(options.out / MODEL_FILE), windows, held_out.windows)

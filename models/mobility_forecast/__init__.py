@@ -1,0 +1,1 @@
+"""Where a user will be: displacement over the next seconds, with the radius that holds it."""
