@@ -97,6 +97,22 @@ class Emulation:
     async def install_slices(self) -> None:
         self.progress.step("slices")
         await self._await_ric("ready", "slices not installed")
+        await self._await_local_controllers()
+
+    async def _await_local_controllers(self) -> None:
+        """A testbed without one has no user twins: say so now, not when they are missed."""
+        deadline_s = time.monotonic() + READY_TIMEOUT_S
+        for edge in sorted({c.edge for c in self.inventory.cells}):
+            path = self.run.local_controller_socket(edge)
+            while True:
+                self.supervisor.require_alive(f"local-{edge}")
+                with contextlib.suppress(rpc.RpcUnavailable):
+                    await asyncio.to_thread(rpc.call, path, "status", READY_TIMEOUT_S)
+                    break
+                if time.monotonic() > deadline_s:
+                    last = self.supervisor.last_line(f"local-{edge}")
+                    raise EmulationError(f"local controller of {edge} does not answer; {last}")
+                await asyncio.sleep(0.05)
 
     async def deploy_xapps(self) -> None:
         """The scenario's (the RIC does that by itself), then those of `--xapp`."""

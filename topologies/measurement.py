@@ -188,6 +188,8 @@ class Measurement:
             "bytes_on_wire": sum(s["bytes_on_wire"] for s in status),
             "aggregate_bytes_on_wire": sum(s["aggregate_bytes_on_wire"] for s in status),
             "rejected_reports": sum(sum(s["rejected"].values()) for s in status),
+            "predictions": _predictions([s["predictions"] for s in status]),
+            "migrations": _twin_migrations([s["migrations"] for s in status]),
         }
 
     def _local(self, edge: str, op: str) -> Any:
@@ -195,6 +197,30 @@ class Measurement:
 
     def stop(self) -> None:
         self._load.stop()
+
+
+def _predictions(of_edges: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean absolute errors of forecasts in user twins, and persistence's, over all edges."""
+    found: dict[str, Any] = {"made": sum(p["made"] for p in of_edges)}
+    for quantity, unit in (("location", "m"), ("demand", "kbps")):
+        samples = sum(p[f"{quantity}_samples"] for p in of_edges)
+        found[f"{quantity}_samples"] = samples
+        for kind in ("error", "naive_error"):
+            key = f"{quantity}_{kind}_{unit}"
+            total = sum((p[key] or 0.0) * p[f"{quantity}_samples"] for p in of_edges)
+            found[key] = total / samples if samples else None
+    return found
+
+
+def _twin_migrations(of_edges: list[dict[str, Any]]) -> dict[str, Any]:
+    """User twins that moved between edges; `gap_ms`: until the new edge held them."""
+    return {
+        "count": sum(m["sent"] for m in of_edges),
+        "failed": sum(m["failed"] for m in of_edges),
+        "bytes": sum(m["bytes"] for m in of_edges),
+        "gap_ms": percentiles([gap for m in of_edges for gap in m["gaps_ms"]]),
+        "versions_lost": sum(m["versions_lost"] for m in of_edges),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -14,6 +14,8 @@ COLLECTOR_IP = "10.0.0.100"
 """Anycast: every edge server has it; the serving cell's edge receives."""
 COLLECTOR_UDP_PORT = 5500
 CENTRE_UDP_PORT = 5600
+TWIN_EXCHANGE_TCP_PORT = 5700
+"""Of every local controller, at its edge's own address: twins of users that moved."""
 
 _PER_BLOCK = 250
 

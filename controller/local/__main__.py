@@ -50,6 +50,7 @@ async def serve(run: RunFolder, edge: str) -> None:
     gc.collect()
     gc.freeze()  # what lives as long as the process need not be looked at again
     controller.start()
+    await controller.exchange.start()
     path = run.local_controller_socket(edge)
     server = await rpc.serve(path, controller.operations())
     await stopped.wait()

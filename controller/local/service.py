@@ -23,8 +23,12 @@ from controller.local.a3 import Measurement
 from controller.local.admission import LastReport, Rejection, admit, roster_of, serving_cell
 from controller.local.aggregation import sample_of, sum_slices
 from controller.local.cell_windows import CellWindows, ClosedWindow
+from controller.local.exchange import Exchange
 from controller.local.handover_requests import HandoverRequests
+from controller.local.onnx_model import load_model
+from controller.local.prediction import DEMAND, MOBILITY, Predictor
 from controller.local.reaction import Observations
+from controller.local.twin_migration import Arrival, versions_missing, with_head, with_history
 from controller.twins.level_one import (
     EXPIRY_PERIODS,
     UserTwin,
@@ -32,6 +36,7 @@ from controller.twins.level_one import (
     history_documents,
     is_expired,
     merge_attachment,
+    merge_predictions,
     merge_report,
     twin_document,
     twin_summary,
@@ -60,10 +65,16 @@ class LocalController:
         self.twins: dict[str, UserTwin] = {}
         self._last_reports: dict[str, LastReport] = {}
         self.observations = Observations()
+        self._predictor = Predictor(load_model(MOBILITY), load_model(DEMAND))
+        self._capacity_kbps = {c.cell_id: float(c.down_kbps) for c in inventory.cells}
         self._ric = AsyncConnection(run.ric_socket)
         self._handovers = HandoverRequests(inventory.handover, self._ask_ric)
         self._collector = wire.collector_socket()
         self._uplink = wire.aggregate_socket(hosts[edge])
+        self._edge_of_cell = {c.cell_id: c.edge for c in inventory.cells}
+        addresses = {name: wire.infrastructure_address(host) for name, host in hosts.items()}
+        self.exchange = Exchange(addresses[edge], addresses, self._take_over)
+        self.versions_lost = 0
         for user in inventory.users:
             if user.cell_id in self._cells:
                 self._windows.attach(user.ue_id, user.cell_id, 0)
@@ -77,6 +88,7 @@ class LocalController:
         self._schedule_deadline()
 
     def close(self) -> None:
+        self.exchange.close()
         self._loop.remove_reader(self._collector)
         self._deadline.cancel()
         self._collector.close()
@@ -118,6 +130,7 @@ class LocalController:
         if cell_id != report.cell_id:
             merged = merge_attachment(merged, cell_id, self._attached_at_ns(report.ue_id))
         self.twins[report.ue_id] = merged
+        self._predictor.observe(report)
 
     def _attached_at_ns(self, ue_id: str) -> int:
         attachment = self._windows.attachment(ue_id)
@@ -169,7 +182,15 @@ class LocalController:
         for window in self._windows.close_due(now_ns):
             self._send(window)
         self._expire(now_ns)
+        self._predict(now_ns)
         self._schedule_deadline()
+
+    def _predict(self, now_ns: int) -> None:
+        """At deadlines, when this period's aggregates have left."""
+        serving = {ue_id: self._windows.attachment(ue_id) for ue_id in self.twins}
+        capacity_kbps = {u: self._capacity_kbps[a[0]] for u, a in serving.items() if a is not None}
+        for ue_id, predicted in self._predictor.predict(capacity_kbps, now_ns).items():
+            self.twins[ue_id] = merge_predictions(self.twins[ue_id], predicted)
 
     # -- who is here --------------------------------------------------------
 
@@ -189,8 +210,42 @@ class LocalController:
         self.twins.pop(ue_id, None)
         self._handovers.forget(ue_id)
         self.observations.leave(ue_id)
+        self._predictor.forget(ue_id)
         for window in self._windows.attach(ue_id, None, now_ns):
             self._send(window)
+
+    def _hand_over(self, ue_id: str, edge: str, now_ns: int) -> None:
+        """The user is there now; its twin is kept, and readable, until it is there too."""
+        for window in self._windows.attach(ue_id, None, now_ns):
+            self._send(window)
+        twin = self.twins.get(ue_id)
+        if twin is None:
+            return
+
+        def arrived() -> None:
+            if self._windows.attachment(ue_id) is None:
+                self._leave(ue_id, time.time_ns())
+
+        self.exchange.send(twin, edge, now_ns, arrived)
+
+    def _take_over(self, arrival: Arrival) -> None:
+        """A message of a twin that moves here. ValueError for what cannot be."""
+        if arrival.ue_id not in self._roster.users:
+            raise ValueError(f"no user {arrival.ue_id!r} in the inventory")
+        twin = self.twins.get(arrival.ue_id)
+        if arrival.twin is not None:
+            known = self._last_reports.get(arrival.ue_id)
+            if known is None or known.sequence < arrival.twin.version:
+                last = LastReport(arrival.twin.version, arrival.twin.measured_at_ns)
+                self._last_reports[arrival.ue_id] = last
+            self.twins[arrival.ue_id] = with_head(twin, arrival.twin)
+        elif twin is not None:
+            length = self._inventory.twins.history_length
+            merged = with_history(twin, arrival.history, length)
+            self.twins[arrival.ue_id] = merged
+            reports = [UserReport.model_validate_json(entry) for entry in merged.history]
+            self._predictor.adopt(reports)
+            self.versions_lost += versions_missing(merged, reports[0].sequence if reports else 0)
 
     async def _ask_ric(self, request: DecisionRequest) -> DecisionRecord:
         record = await self._ric.call(
@@ -233,6 +288,15 @@ class LocalController:
             "send_errors": o.send_errors,
             "handovers": dict(self._handovers.outcomes),
             "reaction_ms": o.reaction_ms(),
+            "predictions": self._predictor.report(),
+            "migrations": {
+                "sent": self.exchange.sent,
+                "failed": self.exchange.failed,
+                "refused": self.exchange.refused,
+                "bytes": self.exchange.bytes_sent,
+                "gaps_ms": list(self.exchange.gaps_ms),
+                "versions_lost": self.versions_lost,
+            },
         }
 
     def list_twins(self) -> list[dict[str, Any]]:
@@ -256,7 +320,7 @@ class LocalController:
         now_ns = time.time_ns()
         is_here = cell_id in self._cells
         if not is_here:
-            self._leave(ue_id, now_ns)
+            self._hand_over(ue_id, self._edge_of_cell[cell_id], now_ns)
             return {"here": False}
         for window in self._windows.attach(ue_id, cell_id, now_ns):
             self._send(window)

@@ -54,10 +54,15 @@ def collector_socket() -> socket.socket:
 
 def aggregate_socket(edge: Host) -> socket.socket:
     """Bound to the edge's own slice-0 address; aggregates leave from it."""
+    return _bound(infrastructure_address(edge), 0)
+
+
+def infrastructure_address(edge: Host) -> str:
+    """The edge's own address in slice 0; ValueError without one."""
     own = [a.ip for a in edge.addresses if a.slice_id == 0 and a.ip != COLLECTOR_IP]
     if not own:
         raise ValueError(f"edge server {edge.name} has no slice-0 address of its own")
-    return _bound(own[0], 0)
+    return own[0]
 
 
 def _bound(address: str, port: int) -> socket.socket:

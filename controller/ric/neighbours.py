@@ -107,17 +107,22 @@ class UserTwins:
     ) -> Any:
         if ue_id not in self._user_ids:
             raise NotFound(f"unknown user {ue_id!r}", "see /api/v1/ues")
-        edge = self._edge_of_cell[attachments[ue_id]]
-        try:
-            return await self._edges[edge].call(op, READ_TIMEOUT_S, ue_id=ue_id, **arguments)
-        except RpcUnavailable as error:
-            raise Unreachable(
-                f"the local controller at {edge} does not answer", str(error)
-            ) from None
-        except RpcError as error:
-            if "LookupError" in str(error):
-                raise NotFound(f"no twin of {ue_id} yet", str(error)) from None
-            raise Malformed(str(error)) from None
+        serving = self._edge_of_cell[attachments[ue_id]]
+        missing = ""
+        # Right after a handover the twin is on its way, and still where it was.
+        for edge in (serving, *sorted(self._edges.keys() - {serving})):
+            try:
+                return await self._edges[edge].call(op, READ_TIMEOUT_S, ue_id=ue_id, **arguments)
+            except RpcUnavailable as error:
+                if edge == serving:
+                    raise Unreachable(
+                        f"the local controller at {edge} does not answer", str(error)
+                    ) from None
+            except RpcError as error:
+                if "LookupError" not in str(error):
+                    raise Malformed(str(error)) from None
+                missing = missing or str(error)
+        raise NotFound(f"no twin of {ue_id} yet", missing)
 
     async def evidence(
         self, ue_id: str, confirmed_ns: int, attachments: Mapping[str, str]

@@ -8,7 +8,7 @@ twins is `controller/local`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -47,6 +47,16 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True)
+class Prediction:
+    """Of one attribute, made by model `source`; `horizons`: JSON-ready, each with `horizon_ms`,
+    `value` and how far off it may be (`quantiles`, or `radius_m` by probability)."""
+
+    made_at_ns: int
+    source: str
+    horizons: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class UserTwin:
     """`version` is the sequence number of the newest report merged.
 
@@ -63,6 +73,8 @@ class UserTwin:
     period_ms: int
     attributes: Mapping[str, Attribute]
     history: tuple[bytes, ...]
+    predicted: Mapping[str, Prediction] = field(default_factory=lambda: MappingProxyType({}))
+    """By attribute name; a forecast stays until a newer one replaces it."""
 
 
 def merge_report(
@@ -96,6 +108,7 @@ def merge_report(
         period_ms=report.period_ms,
         attributes=MappingProxyType(_newest(before, reported)),
         history=(*history[max(0, len(history) - history_length + 1) :], encoded),
+        predicted=twin.predicted if twin is not None else MappingProxyType({}),
     )
 
 
@@ -104,6 +117,12 @@ def merge_attachment(twin: UserTwin, cell_id: str, at_ns: int) -> UserTwin:
     serving = Attribute(cell_id, at_ns, None, "attachment")
     newest = _newest(twin.attributes, {"connectivity.serving_cell": serving}, keep_services=True)
     return replace(twin, attributes=MappingProxyType(newest))
+
+
+def merge_predictions(twin: UserTwin, predicted: Mapping[str, Prediction]) -> UserTwin:
+    """The twin with these forecasts, and none of attributes it no longer has."""
+    kept = {n: p for n, p in {**twin.predicted, **predicted}.items() if n in twin.attributes}
+    return replace(twin, predicted=MappingProxyType(kept))
 
 
 def is_expired(twin: UserTwin, now_ns: int) -> bool:
@@ -140,6 +159,12 @@ def twin_document(twin: UserTwin, now_ns: int) -> dict[str, Any]:
         for step in rest:
             place = place.setdefault(step, {})
         place[leaf] = _attribute_document(leaf, attribute, now_ns)
+        if (prediction := twin.predicted.get(name)) is not None:
+            place[leaf]["predicted"] = {
+                "made_at": prediction.made_at_ns,
+                "source": prediction.source,
+                "horizons": list(prediction.horizons),
+            }
     return document
 
 

@@ -1,0 +1,164 @@
+"""Local processing (VL3): where users will be and what they will ask for, by ONNX models.
+
+Once a report period all users that reported are forecast in one batch per model; the
+result is written into their twins with horizon and quantiles.  Every forecast is also
+compared with what was then reported, beside persistence, so that a testbed says of
+itself what its forecasts are worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from controller.contracts.twin_messages import UserReport
+from controller.local.onnx_model import Float32Array, OnnxModel
+from controller.local.scoring import Scores
+from controller.local.tracks import Track
+from controller.twins.level_one import Prediction
+
+MOBILITY, DEMAND = "mobility_forecast", "demand_forecast"
+
+# The models' contracts (models/*/model.json), which a contract test holds these to.
+STEP_S = 0.5
+POSITIONS, POSITION_SCALE_M = 13, 100.0
+MOBILITY_HORIZONS_MS = (1000, 2000, 5000, 10_000)
+RADIUS_QUANTILES = (0.5, 0.9)
+DEMANDS, USERS_SCALE = 20, 10.0
+DEMAND_HORIZON_MS = 2000
+DEMAND_QUANTILES = (0.5, 0.9, 0.97)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Forecast displacements [4, 2] and radii [4, 2] in m, from `origin_m`."""
+
+    origin_m: tuple[float, float]
+    displacement_m: Any
+    radius_m: Any
+
+
+class Predictor:
+    """Tracks of the users at this edge, and the two models."""
+
+    def __init__(self, mobility: OnnxModel, demand: OnnxModel) -> None:
+        self._mobility = mobility
+        self._demand = demand
+        self._tracks: dict[str, Track] = {}
+        self._fresh: set[str] = set()
+        self.scores = Scores()
+        self.made = 0
+
+    def observe(self, report: UserReport) -> None:
+        self._tracks.setdefault(report.ue_id, Track()).add(report)
+        self._fresh.add(report.ue_id)
+        self.scores.observe(report)
+
+    def forget(self, ue_id: str) -> None:
+        self._tracks.pop(ue_id, None)
+        self._fresh.discard(ue_id)
+        self.scores.forget(ue_id)
+
+    def adopt(self, reports: Iterable[UserReport]) -> None:
+        """The history of a twin that moved here: forecasts go on without a gap."""
+        for report in reports:
+            track = self._tracks.setdefault(report.ue_id, Track())
+            newer = [s for s in track.samples if s.at_ns > report.measured_at_ns]
+            if not newer:
+                track.add(report)
+
+    def predict(
+        self, capacity_kbps: Mapping[str, float], now_ns: int
+    ) -> dict[str, dict[str, Prediction]]:
+        """ue_id -> attribute name -> forecast, of all who reported since the last call.
+
+        `capacity_kbps`: of each user's serving cell, which scales its demand.
+        """
+        users = sorted(self._fresh & capacity_kbps.keys())
+        self._fresh.clear()
+        found: dict[str, dict[str, Prediction]] = {ue_id: {} for ue_id in users}
+        for ue_id, place in self._places(users).items():
+            found[ue_id]["user.location_m"] = self._of_place(place, now_ns)
+            self.scores.place(ue_id, place.origin_m, place.displacement_m[1], now_ns)
+        for (ue_id, service), quantiles in self._demands(users, capacity_kbps).items():
+            found[ue_id][f"services.{service}.down.demand_kbps"] = self._of_demand(
+                quantiles, now_ns
+            )
+            last_kbps = self._tracks[ue_id].samples[-1].demand_kbps[service]
+            self.scores.demand(ue_id, service, last_kbps, quantiles[0], now_ns)
+        self.made += sum(len(of_user) for of_user in found.values())
+        return found
+
+    def report(self) -> dict[str, Any]:
+        """Forecasts made, and what they were worth: mean errors beside persistence's."""
+        of_place, of_demand = self.scores.of_place, self.scores.of_demand
+        return {
+            "made": self.made,
+            "location_error_m": of_place.mean(),
+            "location_naive_error_m": of_place.naive_mean(),
+            "location_samples": of_place.samples,
+            "demand_error_kbps": of_demand.mean(),
+            "demand_naive_error_kbps": of_demand.naive_mean(),
+            "demand_samples": of_demand.samples,
+        }
+
+    def _places(self, users: list[str]) -> dict[str, Place]:
+        if not users:
+            return {}
+        tracks = [self._tracks[ue_id].positions_m(STEP_S, POSITIONS) for ue_id in users]
+        positions = np.stack([(t - t[-1]) / POSITION_SCALE_M for t in tracks])
+        displacement, radius = self._mobility(positions=positions.astype(np.float32))
+        return {
+            ue_id: Place(
+                (float(track[-1, 0]), float(track[-1, 1])),
+                POSITION_SCALE_M * displacement[row].astype(float),
+                POSITION_SCALE_M * radius[row].astype(float),
+            )
+            for row, (ue_id, track) in enumerate(zip(users, tracks, strict=True))
+        }
+
+    def _demands(
+        self, users: list[str], capacity_kbps: Mapping[str, float]
+    ) -> dict[tuple[str, str], list[float]]:
+        wanted = [(u, s) for u in users for s in self._tracks[u].services]
+        if not wanted:
+            return {}
+        history: Float32Array = np.empty((len(wanted), DEMANDS, 2), dtype=np.float32)
+        history[:, :, 1] = 1 / USERS_SCALE
+        for row, (ue_id, service) in enumerate(wanted):
+            demand_kbps = self._tracks[ue_id].demands_kbps(service, STEP_S, DEMANDS)
+            history[row, :, 0] = demand_kbps / capacity_kbps[ue_id]
+        (quantiles,) = self._demand(history=history)
+        return {
+            key: [float(q) * capacity_kbps[key[0]] for q in quantiles[row]]
+            for row, key in enumerate(wanted)
+        }
+
+    def _of_place(self, place: Place, now_ns: int) -> Prediction:
+        horizons = [
+            {
+                "horizon_ms": horizon_ms,
+                "value": [
+                    round(place.origin_m[i] + float(place.displacement_m[row, i]), 2)
+                    for i in (0, 1)
+                ],
+                "radius_m": {
+                    str(level): round(float(place.radius_m[row, column]), 2)
+                    for column, level in enumerate(RADIUS_QUANTILES)
+                },
+            }
+            for row, horizon_ms in enumerate(MOBILITY_HORIZONS_MS)
+        ]
+        return Prediction(now_ns, self._mobility.source, tuple(horizons))
+
+    def _of_demand(self, quantiles: list[float], now_ns: int) -> Prediction:
+        named = zip(DEMAND_QUANTILES, quantiles, strict=True)
+        horizon = {
+            "horizon_ms": DEMAND_HORIZON_MS,
+            "value": round(quantiles[0], 3),
+            "quantiles": {str(level): round(value, 3) for level, value in named},
+        }
+        return Prediction(now_ns, self._demand.source, (horizon,))

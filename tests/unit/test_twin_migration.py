@@ -1,0 +1,157 @@
+"""Twins that move between edges: no version lost, nothing believed that is not a twin."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+
+import orjson
+import pytest
+
+from controller.contracts.twin_messages import UserReport
+from controller.local.exchange import Exchange
+from controller.local.twin_migration import (
+    MAX_MESSAGE_BYTES,
+    Arrival,
+    BadMessage,
+    decoded,
+    head_message,
+    history_message,
+    sequence_of,
+    versions_missing,
+    with_head,
+    with_history,
+)
+from controller.twins.level_one import (
+    Prediction,
+    UserTwin,
+    merge_predictions,
+    merge_report,
+    twin_document,
+)
+from tests.sample_reports import encoded, sample_report
+
+LENGTH = 60
+
+
+def twin_of(sequences: range, twin: UserTwin | None = None) -> UserTwin:
+    for sequence in sequences:
+        report = sample_report(sequence=sequence, measured_at_ns=1_000_000_000 + sequence)
+        twin = merge_report(twin, report, encoded(report), report.measured_at_ns, LENGTH)
+    assert twin is not None
+    return twin
+
+
+def test_a_twin_arrives_as_it_left() -> None:
+    horizon = {"horizon_ms": 1000, "value": [1.0, 2.0], "radius_m": {"0.5": 1.0}}
+    twin = merge_predictions(
+        twin_of(range(1, 41)), {"user.location_m": Prediction(5, "model 1", (horizon,))}
+    )
+    head = decoded(head_message(twin, 7))
+    assert (head.ue_id, head.left_at_ns) == (twin.ue_id, 7)
+    assert head.twin is not None
+    here = with_head(None, head.twin)
+    here = with_history(here, decoded(history_message(twin, 7)).history, LENGTH)
+    assert here.history == twin.history
+    assert orjson.dumps(twin_document(here, 9)) == orjson.dumps(twin_document(twin, 9))
+
+
+def test_the_head_is_small_enough_for_a_link_of_a_megabit() -> None:
+    """1.2 Mbit/s, slice 0's share of a small uplink, carries 7,500 bytes in 50 ms."""
+    assert len(head_message(twin_of(range(1, 61)), 7)) < 2000
+
+
+def test_reports_that_came_first_are_kept_and_the_past_is_put_before_them() -> None:
+    left = twin_of(range(1, 31))
+    newer = twin_of(range(31, 34))
+    head = decoded(head_message(left, 7)).twin
+    assert head is not None
+    here = with_head(newer, head)
+    assert here.version == 33
+    merged = with_history(here, left.history, LENGTH)
+    assert [sequence_of(entry) for entry in merged.history] == list(range(1, 34))
+    assert versions_missing(merged, 1) == 0
+
+
+def test_a_report_lost_on_the_way_is_counted() -> None:
+    merged = with_history(twin_of(range(33, 35)), twin_of(range(1, 31)).history, LENGTH)
+    assert versions_missing(merged, 1) == 2
+
+
+def test_history_stays_bounded() -> None:
+    merged = with_history(twin_of(range(61, 101)), twin_of(range(1, 61)).history, LENGTH)
+    assert [sequence_of(e) for e in merged.history] == list(range(41, 101))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"not compressed",
+        zlib.compress(b"not json"),
+        zlib.compress(b"[]"),
+        zlib.compress(b'{"ue_id": "ue1"}'),
+        zlib.compress(b'{"ue_id": "ue1", "left_at_ns": 1, "twin": {"version": 1}}'),
+        zlib.compress(bytes(MAX_MESSAGE_BYTES + 1)),
+        zlib.compress(b'{"ue_id": "ue1", "left_at_ns": 1, "history": ["x"]}')[:-3],
+    ],
+)
+def test_what_is_no_twin_is_refused(message: bytes) -> None:
+    with pytest.raises(BadMessage):
+        decoded(message)
+
+
+# -- over real sockets: two edges on addresses of the loopback interface --------------------
+
+EDGES = {"edge1": "127.0.57.1", "edge2": "127.0.57.2"}
+
+
+async def _exchanged(twin: UserTwin, take: Callable[[Arrival], None]) -> tuple[Exchange, Exchange]:
+    old, new = (Exchange(EDGES[e], EDGES, take) for e in ("edge1", "edge2"))
+    await new.start()
+    done = asyncio.Event()
+    old.send(twin, "edge2", 7, done.set)
+    async with asyncio.timeout(5):
+        await done.wait()
+    new.close()
+    return old, new
+
+
+def test_both_messages_arrive_in_order_over_tcp() -> None:
+    arrivals: list[Arrival] = []
+    twin = twin_of(range(1, 61))
+    old, new = asyncio.run(_exchanged(twin, arrivals.append))
+    assert (old.sent, old.failed, new.refused) == (1, 0, 0)
+    assert [a.twin is None for a in arrivals] == [False, True]
+    assert arrivals[1].history == twin.history
+    assert len(new.gaps_ms) == 1
+    assert old.bytes_sent == sum(
+        4 + len(m) for m in (head_message(twin, 7), history_message(twin, 7))
+    )
+
+
+def test_a_refused_twin_counts_as_failed_where_it_came_from() -> None:
+    def refuse(_: Arrival) -> None:
+        raise ValueError("unknown user")
+
+    old, new = asyncio.run(_exchanged(twin_of(range(1, 3)), refuse))
+    assert (old.sent, old.failed, new.refused) == (0, 1, 1)
+
+
+def test_an_edge_that_is_gone_is_counted_and_the_old_one_lets_go() -> None:
+    async def alone() -> Exchange:
+        old = Exchange(EDGES["edge1"], EDGES, lambda _: None)
+        done = asyncio.Event()
+        old.send(twin_of(range(1, 3)), "edge2", 7, done.set)
+        async with asyncio.timeout(5):
+            await done.wait()
+        return old
+
+    assert asyncio.run(alone()).failed == 1
+
+
+def test_reports_in_a_moved_history_are_reports() -> None:
+    twin = twin_of(range(1, 5))
+    moved = decoded(history_message(twin, 7)).history
+    assert [UserReport.model_validate_json(e).sequence for e in moved] == [1, 2, 3, 4]
