@@ -98,18 +98,20 @@ def delay_distribution(delays: Table, slices: Sequence[Row]) -> str:
                 colour=colour_of(index),
             )
         )
-        parts.append(_bound(frame, slice_, colour_of(index)))
+        parts.append(_bound(frame, slice_, index))
     return svg(frame, "One-way delay: share of packets that are later", *parts)
 
 
-def _bound(frame: Frame, slice_: Row, colour: str) -> str:
+def _bound(frame: Frame, slice_: Row, index: int) -> str:
+    """Each slice's words on a line of their own: bounds may be close."""
     delay = slice_["sla"].get("delay")
     if not delay:
         return ""
     share = math.log10(1 - delay["percentile"] / 100)
     x, y = frame.x(math.log10(delay["bound_ms"])), frame.y(share)
     words = f"{slice_['name']}: p{delay['percentile']:g} at most {delay['bound_ms']:g} ms"
-    return marker(x, y, "diamond", colour, words) + text(x - 10, y - 8, words, "end")
+    diamond = marker(x, y, "diamond", colour_of(index), words)
+    return diamond + text(x - 10, y - 8 - 14 * index, words, "end")
 
 
 def _decades(frame: Frame) -> str:
@@ -194,8 +196,8 @@ def time_line(decisions: Table, summary: Row) -> str:
 
 def _lane(row: Row) -> str:
     target = row["target"]
-    words = [target["ue_id"]] if "ue_id" in target else [target["cell_id"]]
-    return f"{row['action']} {words[0]}"
+    what = target.get("ue_id") or target.get("cell_id") or " ".join(map(str, target.values()))
+    return f"{row['action']} {what}"
 
 
 def _decision_mark(frame: Frame, row: Row, y: float) -> str:
