@@ -66,7 +66,7 @@ def attempt_crossings(
     """
     cast = cast_of(inventory, attacker)
     attempts = attempts_between(ends_of(cast, inventory))
-    program = _marked_program(_mark_offsets(attempts))
+    program = marked_program(_mark_offsets(attempts))
     # Not at the attacker's own host: errors about its frames come back there.
     watched = [h for h in inventory.hosts if h.name != cast.attacker.host]
     watchers = {h.name: packet_socket(h, program) for h in watched}
@@ -126,7 +126,7 @@ def _mark_offsets(attempts: list[Attempt]) -> list[int]:
     return sorted(at for at in found | untagged if at >= _ETHERNET_BYTES)
 
 
-def _marked_program(offsets: list[int]) -> list[Instruction]:
+def marked_program(offsets: list[int]) -> list[Instruction]:
     program: list[Instruction] = [
         (LOAD_WORD, 0, 0, ANCILLARY_PACKET_TYPE),
         *if_equal(_PACKET_OUTGOING, [DROP]),
