@@ -25,7 +25,7 @@ from controller.rules import compile_switch
 from controller.ryu_client import Answer, RyuClient, RyuStatus
 from controller.switch_program import Meter, MeterUse
 
-CONNECT_TIMEOUT_S = 15.0
+CONNECT_TIMEOUT_S = 25.0
 _CONNECT_POLL_S = 0.05
 
 

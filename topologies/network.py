@@ -260,7 +260,10 @@ def _configure_hosts(
     for host in plan.hosts:
         batch_file = folder / f"{host.name}.ip"
         batch_file.write_text(hosts.ip_batch(host))
-        nodes[host.name].sendCmd(hosts.configuration(host, batch_file, host.name in on_taps))
+        words = hosts.configuration(
+            host, batch_file, host.name in on_taps, datapath is Datapath.KERNEL
+        )
+        nodes[host.name].sendCmd(words)
 
 
 def _make_switches(plan: Plan, scenario: Scenario, run: RunFolder, datapath: Datapath) -> None:
