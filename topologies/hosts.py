@@ -88,7 +88,8 @@ def configuration(
 ) -> str:
     """The one shell line that configures a host whose interface exists.
 
-    `in_kernel`: the switches' datapath is the kernel's.  Offloads off: in userspace mode nobody fills in a checksum that the host
+    `in_kernel`: the switches' datapath is the kernel's.
+    Offloads off: in userspace mode nobody fills in a checksum that the host
     left to its network card (ping works, TCP hangs), and frames must have on
     the wire the size that counters see.
     """

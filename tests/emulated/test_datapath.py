@@ -203,9 +203,8 @@ def test_a_meter_s_rate_changes_live(net: Enforced) -> None:
         arrivals.l2_mbps_between(first_s + 0.5, changed_s - 0.3),
         arrivals.l2_mbps_between(changed_s + 0.5, last_s),
     )
-    print(
-        f"meter: {measured_mbps} of {ceilings_mbps} Mbit/s, dropped {metered} + {queued}, sent {arrivals.sent}"
-    )
+    print(f"meter: {measured_mbps} of {ceilings_mbps} Mbit/s, {arrivals.sent} sent, "
+          f"dropped {metered} + {queued}")  # fmt: skip
     assert measured_mbps == pytest.approx(ceilings_mbps, rel=RATE_TOLERANCE_RATIO)
     assert metered > 100
     assert arrivals.sent == arrivals.received + metered + queued
