@@ -84,7 +84,7 @@ class Enforcer:
     async def install(self) -> list[Confirmation]:
         """Bring switches and ports to the initial state, then keep them in step.
 
-        Raises `EnforcementError` when a switch does not connect within 25 s.
+        Raises `EnforcementError` when a switch does not connect within 15 s.
         """
         found, queues = await asyncio.gather(
             self._switches.install(), self._set_queues(queue_rates(self.network, self.state))

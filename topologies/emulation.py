@@ -21,6 +21,7 @@ import orjson
 
 from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
+from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder
 from topologies.datapath import Datapath
 from topologies.errors import EmulationError
@@ -36,7 +37,7 @@ from topologies.traffic.engine import TrafficEngine
 
 RADIO_PERIOD_S = 0.1
 SUPERVISE_PERIOD_S = 0.5
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = stretched_s(30.0)
 
 
 class Progress:

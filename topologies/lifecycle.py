@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 
 from controller.contracts import rpc, run_folder
+from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder, current_run
 from topologies import cleanup, doctor
 from topologies.checkout import RESULTS, environment_of_rooms
@@ -33,7 +34,7 @@ from topologies.errors import EmulationError, LifecycleError
 from topologies.manifest import RUN_ID_VARIABLE, Manifest, create_run_folder
 from topologies.scenario.schema import Scenario
 
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = stretched_s(60.0)
 SHUTDOWN_TIMEOUT_S = 8.0
 POLL_S = 0.05
 

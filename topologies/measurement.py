@@ -118,6 +118,7 @@ class Measurement:
             twins=twins,
             versions=versions(),
             delay=Datapath(self._inventory.datapath).delay,
+            backlog_drops=self._load.backlog_drops(),
         )
         return write_results(out, evidence)
 

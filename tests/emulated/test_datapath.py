@@ -42,6 +42,7 @@ from tests.emulated.paced_udp import HEADER_BYTES, Arrivals, in_processes, send_
 from tests.emulated.queue_figures import class_figures
 from topologies.datapath import Datapath, missing_for_kernel_mode
 from topologies.namespaces import socket_in
+from topologies.results.validity import uncounted_allowed
 
 pytestmark = pytest.mark.emulated
 
@@ -207,7 +208,8 @@ def test_a_meter_s_rate_changes_live(net: Enforced) -> None:
           f"dropped {metered} + {queued}")  # fmt: skip
     assert measured_mbps == pytest.approx(ceilings_mbps, rel=RATE_TOLERANCE_RATIO)
     assert metered > 100
-    assert arrivals.sent == arrivals.received + metered + queued
+    missing = arrivals.sent - arrivals.received - metered - queued
+    assert 0 <= missing <= uncounted_allowed(net.testbed.inventory.datapath, 1)
 
 
 def test_a_wire_s_delay(net: Enforced) -> None:

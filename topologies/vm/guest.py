@@ -7,12 +7,16 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from controller.contracts import patience
 from topologies.checkout import REPOSITORY
 from topologies.errors import MachineError
 from topologies.vm.machine import Machine
 
 FOLDER = "/root/holon"
 RESULTS = "/root/results"
+PATIENCE = 4
+"""By how much starting may take longer there."""
+ENVIRONMENT = f"export {patience.VARIABLE}={PATIENCE} PYTHONUNBUFFERED=1"
 _LEFT_OUT = ("./.git", "./.venv", "./results", "__pycache__", ".mypy_cache", ".ruff_cache",
              ".pytest_cache", ".hypothesis")  # fmt: skip
 _COPY_TIMEOUT_S = 120.0
@@ -47,7 +51,7 @@ def execute(machine: Machine, line: str, timeout_s: float) -> int:
     """
     try:
         return subprocess.run(
-            machine.ssh(f"cd {FOLDER} 2>/dev/null; {line}"),
+            machine.ssh(f"cd {FOLDER} 2>/dev/null; {ENVIRONMENT}; {line}"),
             stdin=subprocess.DEVNULL,
             timeout=timeout_s,
         ).returncode
