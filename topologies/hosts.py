@@ -47,6 +47,8 @@ _ARP_RETRY_MS = 50
 (the default) costs traffic its first second.  A setting of the interface, not of the namespace."""
 _BURST_MS = 10
 _LARGEST_FRAME_BYTES = 1514
+_OPEN_QUEUE_PACKETS = 1000
+"""Where nothing limits the rate, frames do not wait."""
 
 
 def namespace_sysctls() -> str:
@@ -87,14 +89,30 @@ def shaping(host: PlannedHost) -> str | None:
     burst_bytes = max(rate_kbps * _BURST_MS // 8, 2 * _LARGEST_FRAME_BYTES)
     limit_bytes = burst_bytes + host.link.queue_packets * _LARGEST_FRAME_BYTES
     return (
-        f"tc qdisc replace dev {host.interface} root tbf rate {rate_kbps}kbit "
+        f"tc qdisc replace dev {host.interface} root handle 1: tbf rate {rate_kbps}kbit "
         f"burst {burst_bytes} limit {limit_bytes}"
     )
 
 
-def configuration(host: PlannedHost, batch_file: Path, is_tap: bool) -> str:
+def disowning(host: PlannedHost) -> str:
+    """The `tc` command after which frames that left the host are charged to it no more.
+
+    In kernel mode a frame stays charged to the sender's socket in every queue of the
+    network, so a full queue in a switch would slow the sender down (and TCP would see
+    its "own" queue) instead of losing frames.  netem's delay, however small, ends that.
+    In userspace mode it ends where vswitchd receives the frame.
+    """
+    below = "root" if host.link.rate_mbps is None else "parent 1:1"
+    packets = max(_OPEN_QUEUE_PACKETS, host.link.queue_packets)
+    return f"tc qdisc replace dev {host.interface} {below} netem delay 1us limit {packets}"
+
+
+def configuration(
+    host: PlannedHost, batch_file: Path, is_tap: bool, in_kernel: bool = False
+) -> str:
     """The one shell line that configures a host whose interface exists.
 
+    `in_kernel`: the switches' datapath is the kernel's.
     Offloads off: in userspace mode nobody fills in a checksum that the host
     left to its network card (ping works, TCP hangs), and frames must have on
     the wire the size that counters see.
@@ -107,4 +125,6 @@ def configuration(host: PlannedHost, batch_file: Path, is_tap: bool) -> str:
     tbf = shaping(host)
     if tbf is not None:
         commands.append(tbf)
+    if in_kernel:
+        commands.append(disowning(host))
     return " && ".join(commands)
