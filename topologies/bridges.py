@@ -45,10 +45,20 @@ def _bridge(switch: Switch, openflow_tcp_port: int) -> Iterator[list[str]]:
         f"other_config:hwaddr=02:01:00:00:{switch.dpid >> 8:02x}:{switch.dpid & 0xFF:02x}",
         "other_config:disable-in-band=true",
     ]  # fmt: skip
-    yield ["set-controller", name, f"tcp:127.0.0.1:{openflow_tcp_port}"]
-    # Back off 1 s at most (8 by default), notice a dead controller within 2 s.
-    yield [
-        "set", "Controller", name,
+    yield controller_of(name, controller_target(openflow_tcp_port))
+
+
+def controller_target(openflow_tcp_port: int) -> str:
+    return f"tcp:127.0.0.1:{openflow_tcp_port}"
+
+
+def controller_of(bridge: str, target: str) -> list[str]:
+    """Arguments that give a bridge its controller, and no other."""
+    return [
+        "set-controller", bridge, target,
+        "--", "set-fail-mode", bridge, "secure",
+        # Back off 1 s at most (8 by default), notice a dead controller within 2 s.
+        "--", "set", "Controller", bridge,
         "max_backoff=1000",
         "inactivity_probe=1000",
         "connection_mode=out-of-band",

@@ -110,6 +110,21 @@ class EmulatedNetwork:
         """Queue filters on all ports with a rate; none without slicing."""
         _install_filters(self.plan, self._run, self.inventory.slicing)
 
+    def remake(self, part: Plan) -> None:
+        """Configure these switches again, on interfaces that stand. Raises `EmulationError`."""
+        _set_up_switch_ports(part)
+        arguments = transaction(
+            part,
+            self.inventory.openflow_tcp_port,
+            self.inventory.reservable_ratio,
+            self.inventory.slicing,
+        )
+        namespaces.run(
+            ["ovs-vsctl", "--timeout=20", *arguments], environment=environment(self._run)
+        )
+        _install_filters(part, self._run, self.inventory.slicing)
+        self.leaf_queues.sweep()
+
     def stop(self) -> None:
         """End wires and hosts; their interfaces go with their namespaces."""
         self.leaf_queues.stop()

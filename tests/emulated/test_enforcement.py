@@ -87,7 +87,7 @@ def inject(net: Enforced, host: str, packet: Packet, count: int = 20) -> None:
 
 def reconciled(net: Enforced) -> dict[str, str]:
     """Switch -> what the watch sent it."""
-    done = (e.split(" ", 2) for e in net.enforcer.events if e.startswith("reconciled "))
+    done = (e.split(" ", 2) for e in net.enforcer.repairs.lines if e.startswith("reconciled "))
     return {switch.rstrip(":"): detail for _, switch, detail in done}
 
 
@@ -327,7 +327,7 @@ class TestFailures:
     def test_without_ryu_traffic_goes_on_and_a_reservation_is_undone(self, net: Enforced) -> None:
         assert net.run(net.enforcer.reserve("ap1", [video(3000, 9000), control(1000)])).confirmed
         net.kill_ryu()
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         try:
             result = net.run(net.enforcer.reserve("ap1", [video(4000, 9500), control(1000)]))
             assert not result.confirmed
@@ -346,13 +346,13 @@ class TestFailures:
         net.kill_ryu()
         lost = f"table=4,ip,nw_dst={UE1_VIDEO}"
         net.ofctl("del-flows", net.bridge("ap1"), lost)
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         old = {re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1")}
         assert not [f for f in old if UE1_VIDEO in f]
         net.start_ryu()
         net.watch_until(lambda: len(reconciled(net)) == 4, 15)
         events = reconciled(net)
-        assert events["ap1"].endswith("1 flows added"), net.enforcer.events
+        assert events["ap1"].endswith("1 flows added"), net.enforcer.repairs.lines
         for switch in ("core", "air", "ap2"):
             assert events[switch].endswith("nothing to change")
         new = {re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1")}
@@ -361,7 +361,7 @@ class TestFailures:
     def test_reconciled_within_five_seconds_of_ryu_s_return(self, net: Enforced) -> None:
         net.kill_ryu()
         net.watch_until(lambda: not net.enforcer.connected_switches(), 5)
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         net.start_ryu()
         log = net.testbed.run.logs / "ryu.log"
         started = log.read_text().count("instantiating app controller.ryu_app")
@@ -382,7 +382,7 @@ class TestFailures:
                 bind_ip=UE1_VIDEO,
             )  # fmt: skip
 
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         arrivals = net.in_background(restart)
         net.watch_until(lambda: len(reconciled(net)) == 4, 15)
         assert arrivals.received == arrivals.sent
@@ -411,7 +411,7 @@ class TestFailures:
         assert net.run(net.enforcer.handover("ue2", "ap2")).confirmed
 
     def test_a_restarted_switch_gets_everything_back(self, net: Enforced) -> None:
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         os.kill(net.testbed.ovs.vswitchd_pid, signal.SIGTERM)
         wait_until(lambda: not net.testbed.ovs.status()[1]["alive"], 5)
         net.testbed.ovs.restart_dead()
