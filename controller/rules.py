@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from controller.contracts.addressing import slice_prefix
 from controller.egress import egress_rules
 from controller.errors import NetworkDescriptionError
+from controller.failover import detour_rules, groups
 from controller.forwarding import forward
 from controller.metering import slice_meters, user_meters
 from controller.network_state import NetworkState
@@ -38,12 +39,14 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
         *isolation(network),
         *user_flows,
         *forward(network, state, switch),
+        *detour_rules(network, switch),
         *egress_rules(network, switch),
     ]
     return SwitchProgram(
         switch=switch,
         flows=_by_key(switch, flows),
         meters={**slice_meters(network, state, switch), **user_limits},
+        groups=groups(network, switch),
     )
 
 

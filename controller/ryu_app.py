@@ -6,7 +6,7 @@ it only takes note, and the RIC asks what is there and sends the difference.
 Ops of `ryu.sock` (JSON lines as in contracts/rpc.py); switches are named by dpid:
 - `status {}` -> {boot, switches: {dpid: connection number}, refused: {reason: connections},
   last_refusal}
-- `read {dpid}` -> {flows, meters}
+- `read {dpid}` -> {flows, groups, meters}
 - `change {generation, changes: {dpid: Change.as_json()}}` -> {dpid: {confirmed, detail,
   at_ns, retired}}, all switches at once
 - `counters {cookies: {dpid: [cookie]}}` -> {dpid: {ports, queues, meters, flows}}
@@ -124,6 +124,7 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
             ofp_event.EventOFPMeterConfigStatsReply,
             ofp_event.EventOFPMeterStatsReply,
             ofp_event.EventOFPFlowStatsReply,
+            ofp_event.EventOFPGroupDescStatsReply,
             ofp_event.EventOFPAggregateStatsReply,
             ofp_event.EventOFPPortStatsReply,
             ofp_event.EventOFPQueueStatsReply,

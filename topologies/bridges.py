@@ -16,6 +16,8 @@ from topologies.plan import Plan
 CONTROLLER_RATE_PPS = 200
 """PACKET_INs a second at most: a flood must not drown the controller."""
 
+BFD_INTERVAL_MS = 10
+
 
 def transaction(
     plan: Plan, openflow_tcp_port: int, reservable_ratio: float, slicing: bool
@@ -27,6 +29,8 @@ def transaction(
             arguments += ["--", *command]
     for port in plan.ports:
         arguments += ["--", *_port(port)]
+        if port.interface in plan.watched:
+            arguments += ["--", *_bfd(port)]
     for port in plan.ports:
         if port.rate_kbps is not None:
             arguments += _qos(port, port.rate_kbps, reservable_ratio, slicing)
@@ -71,6 +75,16 @@ def _port(port: Port) -> list[str]:
     return [
         "add-port", port.switch, port.interface,
         "--", "set", "Interface", port.interface, f"ofport_request={port.port_no}",
+    ]  # fmt: skip
+
+
+def _bfd(port: Port) -> list[str]:
+    """A session with the other end of the wire; silence of three intervals is a failure."""
+    return [
+        "set", "Interface", port.interface,
+        "bfd:enable=true",
+        f"bfd:min_tx={BFD_INTERVAL_MS}",
+        f"bfd:min_rx={BFD_INTERVAL_MS}",
     ]  # fmt: skip
 
 
