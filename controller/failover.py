@@ -2,8 +2,8 @@
 
 An access point with links to other access points has one detour: the shortest path
 to the core that does not use its own wire.  Both ends of the wire hold a
-fast-failover group (primary, detour, and the primary once more without a watch, for
-the moment in which nothing seems alive), so no controller is asked when it fails.
+fast-failover group (primary, detour, and the primary once more whatever is watched,
+for the moment in which nothing seems alive), so no controller is asked when it fails.
 
 No loops: the end that takes the detour writes a label (access point and direction)
 into the destination MAC, which between switches is the gateway's and tells
@@ -34,8 +34,10 @@ from controller.pipeline import (
     of_slice,
     rule,
 )
-from controller.switch_program import IN_PORT, OWNER, Action, Bucket, Flow, Group, Kind
+from controller.switch_program import IN_PORT, OWNER, Action, Bucket, Flow, Group, GroupKind, Kind
 
+ALWAYS_GROUP_ID = OWNER << 16
+"""Never used, always alive: Open vSwitch refuses a fast-failover bucket that watches nothing."""
 TOWARDS_CORE_GROUP_ID = OWNER << 16 | 1
 """Groups have no cookie: the owner stands in the upper half of their ids."""
 _UP, _DOWN = 0, 1
@@ -139,6 +141,8 @@ def groups(network: Network, switch: str) -> dict[int, Group]:
             found.append(_group(core_group_id(network, origin), own, away, away, mark))
             bounced = core_group_id(network, origin, bounced=True)
             found.append(_group(bounced, own, away, IN_PORT, mark))
+    if found:
+        found.insert(0, Group(ALWAYS_GROUP_ID, GroupKind.INDIRECT, (Bucket(()),)))
     return {group.group_id: group for group in found}
 
 
@@ -150,10 +154,11 @@ def _group(group_id: int, own: int, away: int, away_output: int, mark: str) -> G
     primary: Action = ("output", own)
     return Group(
         group_id,
+        GroupKind.FAST_FAILOVER,
         (
-            Bucket((primary,), own),
-            Bucket((("set_field", "eth_dst", mark), ("output", away_output)), away),
-            Bucket((primary,), None),
+            Bucket((primary,), watch_port=own),
+            Bucket((("set_field", "eth_dst", mark), ("output", away_output)), watch_port=away),
+            Bucket((primary,), watch_group=ALWAYS_GROUP_ID),
         ),
     )
 

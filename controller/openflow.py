@@ -15,6 +15,7 @@ Message = Any
 Datapath = Any
 Document = Mapping[str, Any]
 
+_GROUP_KINDS = {"fast_failover": ofp.OFPGT_FF, "indirect": ofp.OFPGT_INDIRECT}
 _ALL_METERS = ofp.OFPM_ALL
 _ATOMIC = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
 _EXPERIMENTER_ERROR = 0xFFFF
@@ -77,19 +78,20 @@ def flow_delete(dp: Datapath, flow: Document) -> Message:
 
 
 def group_change(dp: Datapath, command: str, group: Document) -> Message:
-    """`command`: add, modify or delete. A fast-failover group."""
+    """`command`: add, modify or delete."""
     commands = {"add": ofp.OFPGC_ADD, "modify": ofp.OFPGC_MODIFY, "delete": ofp.OFPGC_DELETE}
     buckets = []
     if command != "delete":
         buckets = [
             parser.OFPBucket(
                 watch_port=ofp.OFPP_ANY if b["watch_port"] is None else b["watch_port"],
-                watch_group=ofp.OFPG_ANY,
+                watch_group=ofp.OFPG_ANY if b["watch_group"] is None else b["watch_group"],
                 actions=[_action(a) for a in b["actions"]],
             )
             for b in group["buckets"]
         ]
-    return parser.OFPGroupMod(dp, commands[command], ofp.OFPGT_FF, group["group_id"], buckets)
+    kind = _GROUP_KINDS[group["kind"]]
+    return parser.OFPGroupMod(dp, commands[command], kind, group["group_id"], buckets)
 
 
 def groups_request(dp: Datapath) -> Message:
@@ -185,17 +187,21 @@ def match_read(match: Any) -> dict[str, int | str]:
 
 
 def group_read(stats: Any) -> dict[str, Any]:
-    """A group description in the plain form; a foreign type never equals one of ours."""
+    """A group description in the plain form; one of a type that we never make has no buckets
+    and so never equals one of ours."""
+    kinds = {number: name for name, number in _GROUP_KINDS.items()}
     buckets = [
         {
             "actions": [_action_read(a) for a in b.actions],
             "watch_port": None if b.watch_port == ofp.OFPP_ANY else b.watch_port,
+            "watch_group": None if b.watch_group == ofp.OFPG_ANY else b.watch_group,
         }
         for b in stats.buckets
     ]
     return {
         "group_id": stats.group_id,
-        "buckets": buckets if stats.type == ofp.OFPGT_FF else [],
+        "kind": kinds.get(stats.type, "fast_failover"),
+        "buckets": buckets if stats.type in kinds else [],
     }
 
 

@@ -133,12 +133,12 @@ def installed_program(switch: str, document: Mapping[str, Any]) -> tuple[SwitchP
     """What Ryu read from a switch, and how many flows there are somebody else's."""
     ours, foreign = _split(document["flows"])
     meters = (Meter.from_json(m) for m in document["meters"])
-    groups = (Group.from_json(g) for g in document["groups"])
+    groups = (Group.from_json(g) for g in document["groups"] if g["group_id"] >> 16 == OWNER)
     program = SwitchProgram(
         switch,
         {f.key: f for f in ours},
         {m.meter_id: m for m in meters},
-        {g.group_id: g for g in groups if g.group_id >> 16 == OWNER},
+        {g.group_id: g for g in groups},
     )
     return program, foreign
 

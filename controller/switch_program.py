@@ -161,24 +161,36 @@ class Meter:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Taken while the watched port is alive; one that watches none is always."""
+    """Alive while what it watches is; one that watches nothing is always."""
 
     actions: tuple[Action, ...]
-    watch_port: int | None
+    watch_port: int | None = None
+    watch_group: int | None = None
+
+
+class GroupKind(StrEnum):
+    FAST_FAILOVER = "fast_failover"
+    """The first live bucket is taken; each must watch something."""
+    INDIRECT = "indirect"
+    """One bucket."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """A fast-failover group: the first live bucket is taken."""
-
     group_id: int
+    kind: GroupKind
     buckets: tuple[Bucket, ...]
 
     def as_json(self) -> dict[str, Any]:
         return {
             "group_id": self.group_id,
+            "kind": self.kind.value,
             "buckets": [
-                {"actions": [list(a) for a in b.actions], "watch_port": b.watch_port}
+                {
+                    "actions": [list(a) for a in b.actions],
+                    "watch_port": b.watch_port,
+                    "watch_group": b.watch_group,
+                }
                 for b in self.buckets
             ],
         }
@@ -186,10 +198,10 @@ class Group:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Group:
         buckets = (
-            Bucket(tuple(tuple(a) for a in b["actions"]), b["watch_port"])
+            Bucket(tuple(tuple(a) for a in b["actions"]), b["watch_port"], b["watch_group"])
             for b in document["buckets"]
         )
-        return cls(document["group_id"], tuple(buckets))
+        return cls(document["group_id"], GroupKind(document["kind"]), tuple(buckets))
 
 
 @dataclass(frozen=True)
