@@ -26,12 +26,21 @@ class RepairKind(StrEnum):
     """Queues were not as intended."""
     FOREIGN = "foreign"
     """Flows that are not ours were seen; they are left alone."""
+    WIRE_DOWN = "wire down"
+    """A port between switches lost its carrier, or BFD hears nothing over its wire."""
+    WIRE_UP = "wire up"
     REFUSED_CONNECTION = "refused connection"
     REFUSED_CHANGE = "refused change"
     """A switch did not take a change; all of it was undone."""
 
 
-_ALARMING = frozenset(RepairKind) - {RepairKind.RECONCILED, RepairKind.FOREIGN}
+_ALARMING = frozenset(RepairKind) - {
+    RepairKind.RECONCILED,
+    RepairKind.FOREIGN,
+    RepairKind.WIRE_DOWN,
+    RepairKind.WIRE_UP,
+}
+"""Others are shown while they last."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ it only takes note, and the RIC asks what is there and sends the difference.
 
 Ops of `ryu.sock` (JSON lines as in contracts/rpc.py); switches are named by dpid:
 - `status {}` -> {boot, switches: {dpid: connection number}, refused: {reason: connections},
-  last_refusal}
+  last_refusal, dead_ports: {dpid: [port_no]}}: without carrier, or silent to BFD
 - `read {dpid}` -> {flows, groups, meters}
 - `change {generation, changes: {dpid: Change.as_json()}}` -> {dpid: {confirmed, detail,
   at_ns, retired}}, all switches at once
@@ -118,6 +118,17 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
             self._sessions.pop(dp.id).lose()
             self.logger.info("switch %s disconnected", dp.id)
 
+    def _dead_ports(self) -> dict[str, list[int]]:
+        """Ryu keeps each port's last description, from the handshake and port-status messages."""
+        return {
+            str(dpid): [
+                number
+                for number, port in session.datapath.ports.items()
+                if number < ofproto_v1_3.OFPP_MAX and not port.state & ofproto_v1_3.OFPPS_LIVE
+            ]
+            for dpid, session in self._sessions.items()
+        }
+
     @set_ev_cls(  # type: ignore[untyped-decorator]
         [
             ofp_event.EventOFPBarrierReply,
@@ -159,6 +170,7 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         return {
             "boot": self._boot,
             "switches": {str(d): s.number for d, s in self._sessions.items()},
+            "dead_ports": self._dead_ports(),
             "refused": dict(_ADMISSION.refused),
             "last_refusal": _ADMISSION.last_refusal,
         }

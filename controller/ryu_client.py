@@ -28,6 +28,8 @@ class RyuStatus:
     refused: Mapping[str, int] = field(default_factory=dict)
     """Connections that Ryu refused, by why."""
     last_refusal: str = ""
+    dead_ports: frozenset[tuple[str, int]] = frozenset()
+    """(switch, port) without carrier, or whose wire is silent to BFD."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,15 @@ class RyuClient:
     async def status(self) -> RyuStatus:
         answer = await self._connections["status"].call("status", timeout_s=_STATUS_TIMEOUT_S)
         switches = {self._names[d]: n for d, n in answer["switches"].items() if d in self._names}
-        return RyuStatus(answer["boot"], switches, answer["refused"], answer["last_refusal"])
+        dead = {
+            (self._names[dpid], port_no)
+            for dpid, ports in answer["dead_ports"].items()
+            if dpid in self._names
+            for port_no in ports
+        }
+        return RyuStatus(
+            answer["boot"], switches, answer["refused"], answer["last_refusal"], frozenset(dead)
+        )
 
     async def read(self, switch: str) -> tuple[SwitchProgram, int]:
         """What is installed, and how many flows are not ours."""

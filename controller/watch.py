@@ -15,6 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from controller.contracts import rpc
+from controller.contracts.inventory import PortRole
 from controller.errors import SwitchDatabaseError
 from controller.repairs import RepairKind, Repairs
 from controller.switch_fingerprint import Fingerprints
@@ -44,6 +45,7 @@ class Watch:
         self._check_queues = check_queues
         self._seen: dict[str, int] = {}
         self._refused = 0
+        self._dead_wires: dict[str, str] = {}
 
     async def run(self) -> None:
         """Until cancelled. A failure of one round is told and does not end the watch."""
@@ -78,6 +80,21 @@ class Watch:
         if status is not None and total > self._refused:
             self._repairs.note(RepairKind.REFUSED_CONNECTION, "ryu", status.last_refusal)
         self._refused = total
+        if status is not None:
+            self._note_wires(status.dead_ports)
+
+    def _note_wires(self, dead_ports: frozenset[tuple[str, int]]) -> None:
+        dead = {
+            port.interface: f"{port.switch} to {port.peer}"
+            for switch, ports in self._switches.network.ports.items()
+            for port in ports
+            if port.role is PortRole.INFRASTRUCTURE and (switch, port.port_no) in dead_ports
+        }
+        for interface in sorted(dead.keys() - self._dead_wires.keys()):
+            self._repairs.note(RepairKind.WIRE_DOWN, interface, dead[interface])
+        for interface in sorted(self._dead_wires.keys() - dead.keys()):
+            self._repairs.note(RepairKind.WIRE_UP, interface, self._dead_wires[interface])
+        self._dead_wires = dead
 
     async def look_at(self, switch: str) -> None:
         """Repair the switch if anybody touched it since the last look.
@@ -112,6 +129,7 @@ class Watch:
             for name, count in sorted(self._switches.foreign.items())
             if count
         ]
+        found += [f"wire {name} is down ({ends})" for name, ends in self._dead_wires.items()]
         return found
 
     def close(self) -> None:

@@ -9,10 +9,11 @@ Flows, groups, meters and the slices' own queues are the controller's to restore
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from controller.contracts.inventory import Port
 from topologies.bridges import controller_of
 from topologies.plan import Plan
 
@@ -20,6 +21,8 @@ READ_CONFIGURATION = [
     "--format=json", "--columns=_uuid,name,ports,controller,fail_mode", "list", "Bridge",
     "--", "--columns=_uuid,name,qos", "list", "Port",
     "--", "--columns=_uuid,target", "list", "Controller",
+    "--", "--columns=_uuid,queues", "list", "QoS",
+    "--", "--columns=_uuid", "list", "Queue",
 ]  # fmt: skip
 """Arguments of one ovs-vsctl call; its output is what `configuration` takes."""
 
@@ -40,7 +43,9 @@ class Damage:
     """What is not as planned. `words`: one line each, for people."""
 
     bridges: tuple[str, ...] = ()
-    """To be made anew, whole: missing, or without some of their ports or queue trees."""
+    """To be made anew, whole: missing, or without some of their ports."""
+    bare: tuple[str, ...] = ()
+    """Ports whose queue tree is gone."""
     misled: tuple[str, ...] = ()
     """Bridges whose own controller or fail mode is gone."""
     rogues: tuple[tuple[str, str], ...] = ()
@@ -48,11 +53,24 @@ class Damage:
     words: tuple[str, ...] = ()
 
 
+def _tables(output: str) -> list[list[dict[str, Any]]]:
+    return [_rows(json.loads(line)) for line in output.splitlines() if line.strip()]
+
+
+def orphans(output: str) -> list[tuple[str, str]]:
+    """(table, row) of queue trees that no port has any more: OVSDB keeps them for ever."""
+    _, ports, _, trees, queues = _tables(output)
+    used = {uuid for p in ports for uuid in _uuids(p["qos"])}
+    kept = [t for t in trees if t["_uuid"][1] in used]
+    held = {row[1] for t in kept for _, row in t["queues"][1]}
+    lost_trees = [t["_uuid"][1] for t in trees if t["_uuid"][1] not in used]
+    lost_queues = [q["_uuid"][1] for q in queues if q["_uuid"][1] not in held]
+    return [("QoS", uuid) for uuid in lost_trees] + [("Queue", uuid) for uuid in lost_queues]
+
+
 def configuration(output: str) -> dict[str, Configured]:
     """Bridge name -> what it has, from the output of `READ_CONFIGURATION`."""
-    bridges, ports, controllers = (
-        _rows(json.loads(line)) for line in output.splitlines() if line.strip()
-    )
+    bridges, ports, controllers, *_ = _tables(output)
     port_of = {row["_uuid"][1]: row for row in ports}
     target_of = {row["_uuid"][1]: str(row["target"]) for row in controllers}
     found = {}
@@ -78,7 +96,7 @@ def _uuids(value: list[Any]) -> list[str]:
 
 def damage(plan: Plan, target: str, found: Mapping[str, Configured]) -> Damage:
     """`target`: the controller that every bridge shall have, and no other."""
-    broken, misled, rogues, words = [], [], [], []
+    broken, bare_ports, misled, rogues, words = [], [], [], [], []
     for switch in plan.switches:
         wanted = {p.interface for p in plan.ports if p.switch == switch.name}
         queued = {
@@ -90,11 +108,12 @@ def damage(plan: Plan, target: str, found: Mapping[str, Configured]) -> Damage:
             words.append(f"bridge {switch.name} was deleted")
             continue
         missing, bare = wanted - has.ports, (queued & has.ports) - has.queued
-        if missing or bare:
+        words += [f"port {name} of {switch.name} was deleted" for name in sorted(missing)]
+        if missing:
             broken.append(switch.name)
-            words += [f"port {name} of {switch.name} was deleted" for name in sorted(missing)]
-            words += [f"the queue tree of {name} was cleared" for name in sorted(bare)]
             continue
+        bare_ports += sorted(bare)
+        words += [f"the queue tree of {name} was cleared" for name in sorted(bare)]
         if target not in has.controllers.values() or has.fail_mode != "secure":
             misled.append(switch.name)
             words.append(f"bridge {switch.name} lost its controller or fail mode")
@@ -102,7 +121,7 @@ def damage(plan: Plan, target: str, found: Mapping[str, Configured]) -> Damage:
             if other != target:
                 rogues.append((switch.name, row))
                 words.append(f"bridge {switch.name} was given a second controller, {other}")
-    return Damage(tuple(broken), tuple(misled), tuple(rogues), tuple(words))
+    return Damage(tuple(broken), tuple(bare_ports), tuple(misled), tuple(rogues), tuple(words))
 
 
 def only(plan: Plan, switches: tuple[str, ...]) -> Plan:
@@ -121,7 +140,8 @@ def only(plan: Plan, switches: tuple[str, ...]) -> Plan:
 
 
 class BridgeGuard:
-    """`vsctl` runs ovs-vsctl; `make` builds what a (part of a) plan says, filters included."""
+    """`vsctl` runs ovs-vsctl; `make` builds what a (part of a) plan says, `make_queues` the queue
+    trees of ports; both with their filters."""
 
     def __init__(
         self,
@@ -129,11 +149,13 @@ class BridgeGuard:
         target: str,
         vsctl: Callable[[list[str]], str],
         make: Callable[[Plan], None],
+        make_queues: Callable[[Sequence[Port]], None],
     ) -> None:
         self._plan = plan
         self._target = target
         self._vsctl = vsctl
         self._make = make
+        self._make_queues = make_queues
 
     def repair(self) -> tuple[str, ...]:
         """Look once, put back what is not as planned; what it was, one line each.
@@ -145,8 +167,13 @@ class BridgeGuard:
             for name in found.bridges:
                 self._vsctl(["--if-exists", "del-br", name])
             self._make(only(self._plan, found.bridges))
+        if found.bare:
+            self._make_queues([p for p in self._plan.ports if p.interface in found.bare])
         for name, row in found.rogues:
             self._vsctl(["remove", "Bridge", name, "controller", row])
         for name in found.misled:
             self._vsctl(controller_of(name, self._target))
+        if found.bridges or found.bare:
+            for table, row in orphans(self._vsctl(READ_CONFIGURATION)):
+                self._vsctl(["--if-exists", "destroy", table, row])
         return found.words

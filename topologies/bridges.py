@@ -7,7 +7,7 @@ queues, and afterwards only Queue rows of it change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from controller.contracts.inventory import Port, Switch
 from controller.contracts.queue_tree import fixed_queues, queue_row
@@ -32,6 +32,15 @@ def transaction(
         if port.interface in plan.watched:
             arguments += ["--", *_bfd(port)]
     for port in plan.ports:
+        if port.rate_kbps is not None:
+            arguments += _qos(port, port.rate_kbps, reservable_ratio, slicing)
+    return arguments[1:]
+
+
+def queue_trees(ports: Sequence[Port], reservable_ratio: float, slicing: bool) -> list[str]:
+    """Arguments of one ovs-vsctl call that gives these ports their queue trees anew."""
+    arguments: list[str] = []
+    for port in ports:
         if port.rate_kbps is not None:
             arguments += _qos(port, port.rate_kbps, reservable_ratio, slicing)
     return arguments[1:]

@@ -204,7 +204,10 @@ class Emulation:
     async def guard_configuration(self) -> None:
         """Put back bridges, ports, controllers and queue trees that somebody removed."""
         target = controller_target(self.inventory.openflow_tcp_port)
-        guard = BridgeGuard(self.network.plan, target, self.ovs.vsctl, self.network.remake)
+        network = self.network
+        guard = BridgeGuard(
+            network.plan, target, self.ovs.vsctl, network.remake, network.remake_queues
+        )
         while not self.stopped.is_set():
             with contextlib.suppress(EmulationError):  # Open vSwitch is away: supervise's work
                 for words in await asyncio.to_thread(guard.repair):

@@ -13,14 +13,14 @@ import signal
 import subprocess
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controller.contracts.inventory import Inventory
+from controller.contracts.inventory import Inventory, Port
 from controller.contracts.run_folder import RunFolder
 from topologies import hosts, namespaces, queue_filter
-from topologies.bridges import transaction
+from topologies.bridges import queue_trees, transaction
 from topologies.describe import OPENFLOW_TCP_PORT, POLICIES, describe
 from topologies.errors import EmulationError, NamespaceError, SwitchError, WireError
 from topologies.leaf_queues import LeafQueues
@@ -123,6 +123,17 @@ class EmulatedNetwork:
             ["ovs-vsctl", "--timeout=20", *arguments], environment=environment(self._run)
         )
         _install_filters(part, self._run, self.inventory.slicing)
+        self.leaf_queues.sweep()
+
+    def remake_queues(self, ports: Sequence[Port]) -> None:
+        """Give these ports their queue trees again. Raises `EmulationError`."""
+        ratio, slicing = self.inventory.reservable_ratio, self.inventory.slicing
+        arguments = queue_trees(ports, ratio, slicing)
+        namespaces.run(
+            ["ovs-vsctl", "--timeout=20", *arguments], environment=environment(self._run)
+        )
+        if slicing:
+            queue_filter.install([p.interface for p in ports], self._run.path / _FILTER_FILE)
         self.leaf_queues.sweep()
 
     def stop(self) -> None:

@@ -22,7 +22,8 @@ _PACKET = struct.Struct("=Iq88x")
 """Number, CLOCK_MONOTONIC ns of sending; 100 bytes of payload."""
 _SETTLE_S = 0.3
 """What is under way arrives within this."""
-PROBE_UDP_PORT = 7999
+DEFAULT_UDP_PORT = 7999
+"""Probes that share an address need a port each."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,15 @@ class PathProbe:
     """
 
     def __init__(
-        self, left: Host, left_ip: str, right: Host, right_ip: str, rate_pps: float = 1000
+        self,
+        left: Host,
+        left_ip: str,
+        right: Host,
+        right_ip: str,
+        rate_pps: float = 1000,
+        udp_port: int = DEFAULT_UDP_PORT,
     ) -> None:
-        self._ends = (left_ip, PROBE_UDP_PORT), (right_ip, PROBE_UDP_PORT)
+        self._ends = (left_ip, udp_port), (right_ip, udp_port)
         self._sockets = tuple(
             _open(host.netns_path, end) for host, end in zip((left, right), self._ends, strict=True)
         )
