@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ _GENERATION = re.compile(r"cookie=0x(486f[0-9a-f]{4})[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class Live:
-    """`ring` under policy static: nothing changes by itself, so every difference is a fault's."""
+    """`ring` under policy static, without handovers: nothing changes by itself, so every
+    difference is a fault's."""
 
     commands: CommandLine
     run: RunFolder
@@ -132,12 +134,25 @@ class Live:
             found[table] = sorted(self.vsctl(f"--columns={columns}", "list", table).split("\n\n"))
         return found
 
-    def as_before(self, before: dict[str, list[str]]) -> bool:
-        """Also False while Open vSwitch does not answer."""
+    def differences(self, before: dict[str, list[str]]) -> list[str]:
+        """What is not as it was, one line each; so is an Open vSwitch that does not answer."""
         try:
-            return self.program() == before
+            now = self.program()
+        except AssertionError as error:
+            return [str(error)]
+        return [
+            f"{what}: {sign} {line}"
+            for what, lines in before.items()
+            for sign, ours, theirs in (("-", lines, now[what]), ("+", now[what], lines))
+            for line in (Counter(ours) - Counter(theirs)).elements()
+        ]
+
+    def await_as_before(self, before: dict[str, list[str]], timeout_s: float) -> None:
+        """AssertionError with the differences after `timeout_s`."""
+        try:
+            wait_until(lambda: not self.differences(before), timeout_s)
         except AssertionError:
-            return False
+            raise AssertionError("\n".join(self.differences(before)[:20])) from None
 
     def interfaces(self) -> set[str]:
         links = json.loads(self.in_namespace("ip", "-json", "link"))
@@ -171,7 +186,8 @@ class Live:
 def live_testbed(commands: CommandLine, *arguments: str) -> Iterator[Live]:
     port = free_port()
     commands.output(
-        "up", "ring", "--policy", "static", "--set", f"northbound_port={port}", *arguments,
+        "up", "ring", "--policy", "static", "--set", f"northbound_port={port}",
+        "--set", "handover.time_to_trigger_ms=600000", *arguments,
         timeout_s=UP_TIMEOUT_S,
     )  # fmt: skip
     run = RunFolder((commands.runs_root / "current").resolve())

@@ -314,7 +314,7 @@ def test_fault(live: Live, base: Base, fault: Fault) -> None:
         injected = fault.inject(live)
         wait_until(lambda: fault.repaired(live, injected), fault.within_s)
         wait_until(lambda: told(live, base, fault.audit), SAME_WITHIN_S + fault.within_s)
-        wait_until(lambda: live.as_before(base.program), SAME_WITHIN_S + fault.within_s)
+        live.await_as_before(base.program, SAME_WITHIN_S + fault.within_s)
     lost = {ue_id: probe.lost() for ue_id, probe in probes.items()}
     print(f"lost {lost} of {len(probe.left_to_right.sent_ns)} each way")
     assert not any(lost[ue_id] for ue_id in fault.lossless), lost
@@ -347,7 +347,7 @@ def test_flows_of_others_are_left_alone_and_told(live: Live, base: Base) -> None
         assert "cookie=0xbeef" in live.ofctl("dump-flows", live.bridge("ap1"))
     finally:
         live.ofctl("del-flows", live.bridge("ap1"), "cookie=0xbeef/-1")
-    wait_until(lambda: live.as_before(base.program), SAME_WITHIN_S)
+    live.await_as_before(base.program, SAME_WITHIN_S)
 
 
 def test_alarms_and_repairs_are_in_status_and_metrics(live: Live) -> None:
