@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,9 @@ from controller.contracts.addressing import GATEWAY_MAC, session_ip
 from controller.counters import Counters
 from controller.enforcement import Enforcer
 from controller.errors import EnforcementError, ReservationError, UnknownTargetError
-from controller.reconcile import Change
+from controller.queues import queue_rates
+from controller.reconcile import Change, difference
+from controller.rules import compile_switch
 from controller.switch_program import Flow, Kind, cookie_of, match_of
 from tests.emulated.enforced import (
     STREAM,
@@ -89,6 +92,20 @@ def reconciled(net: Enforced) -> dict[str, str]:
     """Switch -> what the watch sent it."""
     done = (e.split(" ", 2) for e in net.enforcer.repairs.lines if e.startswith("reconciled "))
     return {switch.rstrip(":"): detail for _, switch, detail in done}
+
+
+async def differs(enforcer: Enforcer) -> list[str]:
+    """Where switches and queues are not what the Enforcer's state says."""
+    found = []
+    for switch in enforcer.network.switches:
+        installed, _ = await enforcer._switches._ryu.read(switch)
+        intended = compile_switch(enforcer.network, enforcer.state, switch)
+        change = difference(installed, intended)
+        found += [] if change.is_empty else [f"{switch}: {change.words()}"]
+    wanted = queue_rates(enforcer.network, enforcer.state)
+    found += sorted(await enforcer._queues.changed(wanted))
+    await asyncio.sleep(0.1)
+    return found
 
 
 class Listening:
@@ -409,6 +426,37 @@ class TestFailures:
             assert confirmation.confirmed
             assert confirmation.detail.startswith(("nothing to change", "0 queues set"))
         assert net.run(net.enforcer.handover("ue2", "ap2")).confirmed
+
+    @pytest.mark.parametrize("after_ms", [0, 2, 6])
+    def test_killed_in_the_middle_of_changes_all_is_old_or_all_is_new(
+        self, net: Enforced, after_ms: int
+    ) -> None:
+        """Ryu dies while a reservation and a handover are on their way."""
+        enforcer = net.enforcer
+        before = enforcer.state
+        target = "ap2" if enforcer.attachments()["ue2"] == "ap1" else "ap1"
+
+        async def change_and_kill() -> list[Any]:
+            changes = [
+                asyncio.create_task(enforcer.reserve("ap1", [video(2500 + after_ms, 7000)])),
+                asyncio.create_task(enforcer.handover("ue2", target)),
+            ]
+            await asyncio.sleep(after_ms / 1000)
+            net.kill_ryu()
+            return await asyncio.gather(*changes)
+
+        reserved, moved = net.run(change_and_kill())
+        net.start_ryu()
+        net.watch_until(lambda: len(enforcer.connected_switches()) == 4, 15)
+        net.run(enforcer.settled())
+        deadline_s = time.monotonic() + RECONCILE_WITHIN_S
+        while left := net.run(differs(enforcer)):
+            assert time.monotonic() < deadline_s, left
+        if not reserved.confirmed:
+            assert enforcer.state.reservations == before.reservations
+        if not moved.confirmed:
+            assert enforcer.attachments()["ue2"] != target
+        print(f"after {after_ms} ms: reserved {reserved.confirmed}, moved {moved.confirmed}")
 
     def test_a_restarted_switch_gets_everything_back(self, net: Enforced) -> None:
         net.enforcer.repairs.lines.clear()
