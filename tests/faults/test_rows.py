@@ -276,7 +276,9 @@ FAULTS = [
     Fault("14 queue tree cleared", clear_the_queues, always, "queue tree", lossless=("ue1",)),
     Fault(
         "14 bridge deleted", lambda live: live.vsctl("del-br", "ap2"),
-        lambda live, _: live.settled(), "bridge ap2 was deleted", SETTLE_S, lossless=("ue1",),
+        # Not lossless for ue1 either: making a bridge stalls vswitchd for longer than BFD
+        # waits, and the detour leads over ap2, which greets before it has its rules.
+        lambda live, _: live.settled(), "bridge ap2 was deleted", SETTLE_S, lossless=(),
     ),
 ]  # fmt: skip
 
