@@ -446,6 +446,7 @@ class TestFailures:
             return await asyncio.gather(*changes)
 
         reserved, moved = net.run(change_and_kill())
+        net.watch_until(lambda: not enforcer.connected_switches(), 5)
         net.start_ryu()
         net.watch_until(lambda: len(enforcer.connected_switches()) == 4, 15)
         net.run(enforcer.settled())
