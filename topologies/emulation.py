@@ -21,9 +21,11 @@ import orjson
 
 from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
+from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder
 from topologies.bridge_guard import BridgeGuard
 from topologies.bridges import controller_target
+from topologies.datapath import Datapath
 from topologies.errors import EmulationError
 from topologies.manifest import Manifest
 from topologies.measurement import Measurement
@@ -41,7 +43,7 @@ RADIO_PERIOD_S = 0.1
 SUPERVISE_PERIOD_S = 0.1
 """While vswitchd is gone, nothing is forwarded."""
 CONFIGURATION_PERIOD_S = 1.0
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = stretched_s(30.0)
 
 
 class Progress:
@@ -64,6 +66,7 @@ class Emulation:
         started = orjson.loads(run.scenario.read_bytes())
         self.scenario = Scenario.model_validate(started["scenario"])
         self.policy: str = started["policy"]
+        self.datapath = Datapath(started["datapath"])
         self.extra_xapps: list[str] = started.get("xapps", [])
         self.progress = Progress(run.path / "progress.jsonl")
         self.manifest = Manifest(run.manifest)
@@ -76,11 +79,12 @@ class Emulation:
     def build_network(self) -> None:
         """Namespace, private Open vSwitch, Mininet network, inventory."""
         self.progress.step("switch")
-        self.ovs = PrivateOvs(self.run, self.manifest)
+        in_kernel = self.datapath is Datapath.KERNEL
+        self.ovs = PrivateOvs(self.run, self.manifest, with_kernel_datapath=in_kernel)
         enter_run_namespace(self.run)
         self.ovs.start()
         self.progress.step("network")
-        self.network = build(self.scenario, self.run, self.manifest, self.policy)
+        self.network = build(self.scenario, self.run, self.manifest, self.policy, self.datapath)
         self.inventory: Inventory = self.network.inventory
         self.run.inventory.write_text(self.inventory.model_dump_json())
         self.ovs.enlarge_send_buffers()
@@ -220,6 +224,8 @@ class Emulation:
             "scenario": self.scenario.name,
             "policy": self.policy,
             "seed": self.scenario.seed,
+            "datapath": self.datapath.value,
+            "delay": self.datapath.delay,
             "ready": self.ready,
             "t_s": self.t_s if self.ready else None,
             "processes": [

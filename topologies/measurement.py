@@ -20,6 +20,7 @@ from controller.contracts.decisions import DecisionRecord
 from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from controller.contracts.slices import BACKGROUND_SLICE_ID, BEST_EFFORT_QUEUE_ID, TrafficClass
+from topologies.datapath import Datapath
 from topologies.errors import EmulationError
 from topologies.results.evidence import (
     Evidence,
@@ -116,7 +117,8 @@ class Measurement:
             switches=self._switch_counts(),
             twins=twins,
             versions=versions(),
-            delay="wirefilter",
+            delay=Datapath(self._inventory.datapath).delay,
+            backlog_drops=self._load.backlog_drops(),
         )
         return write_results(out, evidence)
 

@@ -94,6 +94,8 @@ class Evidence:
     versions: dict[str, str]
     delay: str
     """How wires delay: netem or wirefilter."""
+    backlog_drops: int = 0
+    """Frames the machine's receive backlogs dropped since traffic start, whoever's they were."""
     twin_rows: Sequence[dict[str, Any]] = ()
 
 
