@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from controller.contracts.addressing import GATEWAY_MAC
 from controller.contracts.inventory import Cell, Host, Port, PortRole, SwitchRole
 from controller.contracts.slices import dscp_of, queue_of
+from controller.failover import exceptions, output_to
 from controller.metering import slice_meter_id
 from controller.network_state import PairKey
 from controller.network_view import Network
@@ -43,11 +44,15 @@ def egress_rules(network: Network, switch: str) -> Iterator[Flow]:
 
 def _towards_switch(network: Network, port: Port) -> Iterator[Flow]:
     radio = _radio(network, port)
-    yield from _by_pair(network, port, radio, 100, {}, port.port_no)
+    yield from _by_pair(
+        network, port, radio, 100, {}, output_to(network, port.switch, port.port_no)
+    )
+    for in_port, output in exceptions(network, port.switch, port.port_no).items():
+        yield from _by_pair(network, port, radio, 200, {"in_port": in_port}, output)
     came_from_here: MatchFields = {"in_port": port.port_no}
     if radio is not None and radio[1] is Direction.DOWN:
         # Between two users of the cell: back to the air, metered and queued like the rest.
-        yield from _by_pair(network, port, radio, 200, came_from_here, IN_PORT)
+        yield from _by_pair(network, port, radio, 200, came_from_here, ("output", IN_PORT))
     else:
         # Otherwise a path that leads back is a mistake; OVS would drop it uncounted.
         match = {**came_from_here, "metadata": matched(egress(port.port_no))}
@@ -72,20 +77,20 @@ def _by_pair(
     radio: Radio | None,
     priority: int,
     match: MatchFields,
-    output: int,
+    output: Action,
 ) -> Iterator[Flow]:
     """One rule per pair where meters or queues tell them apart, one for all elsewhere."""
     apart = radio is not None or port.rate_kbps is not None
     if not (apart and network.inventory.slicing):
         here: MatchFields = {**match, "metadata": matched(egress(port.port_no))}
-        yield rule(EGRESS, priority, here, actions=[("output", output)])
+        yield rule(EGRESS, priority, here, actions=[output])
         return
     for key in network.all_pairs:
         here = {**match, "metadata": matched(both(egress(port.port_no), pair(*key)))}
         meter_id = None
         if radio is not None and key in network.pairs:
             meter_id = slice_meter_id(network, radio[0], key, radio[1])
-        actions = [*_queue(port, key), ("output", output)]
+        actions = [*_queue(port, key), output]
         yield rule(EGRESS, priority, here, actions=actions, meter_id=meter_id)
 
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controller.contracts import rpc
 from controller.contracts.decisions import Confirmation
 from controller.contracts.inventory import Cell, Inventory, Reservation
 from controller.contracts.run_folder import RunFolder
@@ -24,6 +22,8 @@ from controller.errors import (
     UnknownTargetError,
 )
 from controller.handover import HandoverMode
+from controller.intent_documents import attach_document, reserve_document, restored
+from controller.journal import Journal
 from controller.moves import Moves
 from controller.network_state import NetworkState, initial_state
 from controller.network_view import Network, network_of
@@ -31,6 +31,7 @@ from controller.outcome import EnforcementResult, undone
 from controller.ovsdb import SwitchControl, SwitchDatabase
 from controller.queues import Applied, PortQueues, Queues, queue_rates
 from controller.reconcile import Change
+from controller.repairs import Listener, RepairKind, Repairs
 from controller.reservations import (
     Headroom,
     admitted,
@@ -41,11 +42,10 @@ from controller.reservations import (
 )
 from controller.ric.measurement import CounterSample
 from controller.ryu_client import RyuClient
+from controller.switch_fingerprint import Fingerprints
 from controller.switches import Switches
 from controller.user_bytes import UserBytes, class_counts
-
-_WATCH_PERIOD_S = 0.25
-_REMEMBERED_EVENTS = 200
+from controller.watch import Watch
 
 
 class Enforcer:
@@ -60,10 +60,11 @@ class Enforcer:
         self._queues = PortQueues(self._database, self._control)
         self._queues_in_doubt: set[str] = set()
         self._moves = Moves(self._switches)
-        self._watch: asyncio.Task[None] | None = None
         self._user_bytes = UserBytes()
-        self.events: deque[str] = deque(maxlen=_REMEMBERED_EVENTS)
-        """What the watch did by itself, newest last."""
+        self._journal = Journal(run.intents)
+        self.repairs = Repairs()
+        self._watch = Watch(self._switches, Fingerprints(run.ovs), self.repairs, self._check_queues)
+        self._watching: asyncio.Task[None] | None = None
 
     # -- life -----------------------------------------------------------------
 
@@ -73,24 +74,37 @@ class Enforcer:
 
     async def stop(self) -> None:
         """Stop watching; the rules stay."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        self._watch.close()
         await self._moves.stop()
+        self._journal.close()
         self._ryu.close()
         await self._database.close()
         await self._control.close()
 
     async def install(self) -> list[Confirmation]:
-        """Bring switches and ports to the initial state, then keep them in step.
+        """Bring switches and ports to the state last decided (at first: the scenario's), then
+        keep them in step.
 
         Raises `EnforcementError` when a switch does not connect within 15 s.
         """
+        placed = self._restore()
         found, queues = await asyncio.gather(
-            self._switches.install(), self._set_queues(queue_rates(self.network, self.state))
+            self._switches.install(placed),
+            self._set_queues(queue_rates(self.network, self.state)),
         )
-        self._watch = self._watch or asyncio.create_task(self._keep_in_step())
+        self._watching = self._watching or asyncio.create_task(self._watch.run())
         return [*found, queues]
+
+    def _restore(self) -> set[str]:
+        """From the journal; the users whose place it knows."""
+        documents = self._journal.read()
+        self._switches.state, problems = restored(self.state, documents)
+        for problem in problems:
+            self.repairs.note(RepairKind.NOT_RECONCILED, "journal", problem)
+        return {d["ue_id"] for d in documents if d["kind"] == "attach"}
 
     async def _set_queues(self, wanted: Mapping[str, Queues]) -> Confirmation:
         applied = await self._apply_queues(wanted)
@@ -107,21 +121,31 @@ class Enforcer:
             self._queues_in_doubt.update(wanted)
             return str(error)
 
-    async def _keep_in_step(self) -> None:
-        """After a restart of Ryu or a reconnect of a switch: send what it lacks."""
-        while True:
-            await asyncio.sleep(_WATCH_PERIOD_S)
-            try:
-                for done in await self._switches.catch_up():
-                    outcome = "reconciled" if done.confirmed else "could not reconcile"
-                    self.events.append(f"{outcome} {done.switch}: {done.detail}")
-            except rpc.RpcError:
-                continue  # Ryu is away; rules forward without it
-            if self._queues_in_doubt:
-                doubtful, self._queues_in_doubt = self._queues_in_doubt, set()
-                wanted = queue_rates(self.network, self.state)
-                done = await self._set_queues({i: wanted[i] for i in doubtful})
-                self.events.append(f"queues of {', '.join(sorted(doubtful))}: {done.detail}")
+    async def _check_queues(self) -> None:
+        """Put back queues that are in doubt, or that somebody changed."""
+        doubtful, self._queues_in_doubt = self._queues_in_doubt, set()
+        doubtful |= await self._queues.changed(queue_rates(self.network, self.state))
+        if not doubtful:
+            return
+        # Alone: a reservation under way has set its queues before it counts as made.
+        async with self._switches.holding(self.network.switches):
+            wanted = queue_rates(self.network, self.state)
+            if not (doubtful := await self._queues.changed(wanted)):
+                return
+            done = await self._set_queues({i: wanted[i] for i in doubtful})
+        self.repairs.note(RepairKind.QUEUES, ", ".join(sorted(doubtful)), done.detail)
+
+    def alarms(self) -> list[str]:
+        """What is wrong now or was repaired in the last minute, one line each."""
+        journal = [] if self._journal.alarm is None else [self._journal.alarm]
+        return [*self._watch.alarms(), *self.repairs.alarms(), *journal]
+
+    def repair_counts(self) -> Mapping[str, int]:
+        """Repairs since the start, by kind."""
+        return self.repairs.counts
+
+    def on_repair(self, listener: Listener) -> None:
+        self.repairs.listener = listener
 
     # -- what is now ----------------------------------------------------------
 
@@ -174,9 +198,16 @@ class Enforcer:
                 # Users may have moved meanwhile: only the reservations are ours.
                 held = after.reservations[cell_id].values()
                 self._switches.state = self.state.reserved(cell_id, held)
+                self._journal.append(reserve_document(cell_id, held))
                 return result
             undoing = await self._set_rates(cell, after, before)
-        return undone(result, undoing.confirmations)
+        return self._refused(undone(result, undoing.confirmations))
+
+    def _refused(self, result: EnforcementResult) -> EnforcementResult:
+        for said in result.confirmations:
+            if not said.confirmed:
+                self.repairs.note(RepairKind.REFUSED_CHANGE, said.switch, said.detail)
+        return result
 
     async def _set_rates(
         self, cell: Cell, before: NetworkState, after: NetworkState
@@ -217,7 +248,10 @@ class Enforcer:
         mode: HandoverMode | None = None,
     ) -> EnforcementResult:
         """Move a user; see `Moves.handover`. `mode` None: the scenario's."""
-        return await self._moves.handover(ue_id, self._cell(cell_id), dry_run, mode)
+        result = await self._moves.handover(ue_id, self._cell(cell_id), dry_run, mode)
+        if not dry_run and result.confirmed:
+            self._journal.append(attach_document(ue_id, cell_id))
+        return self._refused(result)
 
     async def settled(self) -> None:
         """Wait until no handover is clearing up."""

@@ -86,7 +86,8 @@ class Moves:
             if not all(a.confirmed for a in found.values()):
                 self._switches.state = self._state.attached(ue_id, before)
                 undoing = await asyncio.gather(*map(self._switches.reconcile, answers))
-                return undone(EnforcementResult(confirmations_of(answers), diff), undoing)
+                words = [done.confirmation for done in undoing]
+                return undone(EnforcementResult(confirmations_of(answers), diff), words)
         enforced_ns = max(a.at_ns for a in answers.values())
         hops_ns = {"enforced": enforced_ns, "confirmed": time.time_ns()}
         return EnforcementResult(confirmations_of(answers), diff, hops_ns)

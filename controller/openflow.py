@@ -15,6 +15,7 @@ Message = Any
 Datapath = Any
 Document = Mapping[str, Any]
 
+_GROUP_KINDS = {"fast_failover": ofp.OFPGT_FF, "indirect": ofp.OFPGT_INDIRECT}
 _ALL_METERS = ofp.OFPM_ALL
 _ATOMIC = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
 _EXPERIMENTER_ERROR = 0xFFFF
@@ -74,6 +75,27 @@ def flow_delete(dp: Datapath, flow: Document) -> Message:
         out_group=ofp.OFPG_ANY,
         match=_match(flow["match"]),
     )
+
+
+def group_change(dp: Datapath, command: str, group: Document) -> Message:
+    """`command`: add, modify or delete."""
+    commands = {"add": ofp.OFPGC_ADD, "modify": ofp.OFPGC_MODIFY, "delete": ofp.OFPGC_DELETE}
+    buckets = []
+    if command != "delete":
+        buckets = [
+            parser.OFPBucket(
+                watch_port=ofp.OFPP_ANY if b["watch_port"] is None else b["watch_port"],
+                watch_group=ofp.OFPG_ANY if b["watch_group"] is None else b["watch_group"],
+                actions=[_action(a) for a in b["actions"]],
+            )
+            for b in group["buckets"]
+        ]
+    kind = _GROUP_KINDS[group["kind"]]
+    return parser.OFPGroupMod(dp, commands[command], kind, group["group_id"], buckets)
+
+
+def groups_request(dp: Datapath) -> Message:
+    return parser.OFPGroupDescStatsRequest(dp, 0)
 
 
 def bundle_of(dp: Datapath, bundle_id: int, messages: Iterable[Message]) -> list[Message]:
@@ -162,6 +184,25 @@ def flow_read(stats: Any) -> dict[str, Any]:
 
 def match_read(match: Any) -> dict[str, int | str]:
     return {name: _plain(value) for name, value in match.items()}
+
+
+def group_read(stats: Any) -> dict[str, Any]:
+    """A group description in the plain form; one of a type that we never make has no buckets
+    and so never equals one of ours."""
+    kinds = {number: name for name, number in _GROUP_KINDS.items()}
+    buckets = [
+        {
+            "actions": [_action_read(a) for a in b.actions],
+            "watch_port": None if b.watch_port == ofp.OFPP_ANY else b.watch_port,
+            "watch_group": None if b.watch_group == ofp.OFPG_ANY else b.watch_group,
+        }
+        for b in stats.buckets
+    ]
+    return {
+        "group_id": stats.group_id,
+        "kind": kinds.get(stats.type, "fast_failover"),
+        "buckets": buckets if stats.type in kinds else [],
+    }
 
 
 def meter_read(config: Any) -> dict[str, int]:
@@ -253,14 +294,18 @@ def _action(action: list[Any]) -> Any:
         return parser.OFPActionOutput(operands[0], 0)
     if kind == "set_queue":
         return parser.OFPActionSetQueue(operands[0])
+    if kind == "group":
+        return parser.OFPActionGroup(operands[0])
     if kind == "set_field":
         return parser.OFPActionSetField(**{operands[0]: operands[1]})
-    raise ValueError(f"unknown action {kind!r}; known: output, set_queue, set_field")
+    raise ValueError(f"unknown action {kind!r}; known: output, group, set_queue, set_field")
 
 
 def _action_read(action: Any) -> list[Any]:
     if action.type == ofp.OFPAT_OUTPUT:
         return ["output", action.port]
+    if action.type == ofp.OFPAT_GROUP:
+        return ["group", action.group_id]
     if action.type == ofp.OFPAT_SET_QUEUE:
         return ["set_queue", action.queue_id]
     if action.type == ofp.OFPAT_SET_FIELD:

@@ -91,8 +91,8 @@ USER_METER = Table(
 FORWARD = Table(
     4,
     "forward",
-    "destination (on the air: serving cell) to egress port",
-    _fields("in_port metadata eth_type ipv4_src ipv4_dst ipv6_src ipv6_dst"),
+    "destination (on the air: serving cell) to egress port; detours by their label",
+    _fields("in_port metadata eth_dst eth_type ipv4_src ipv4_dst ipv6_src ipv6_dst"),
     (5,),
     Miss.DROP,
 )

@@ -128,6 +128,21 @@ class PortQueues:
                 self._trees.clear()
                 raise
 
+    async def changed(self, wanted: Mapping[str, Queues]) -> set[str]:
+        """Interfaces whose own queues are not these (somebody changed them, or their tree).
+
+        Costs OVSDB a read and vswitchd nothing. Raises `SwitchDatabaseError`.
+        """
+        async with self._lock:
+            found = await self._read_all()
+            self._trees = found
+        return {
+            name
+            for name, queues in wanted.items()
+            if name not in found
+            or {i: _rates(dict(found[name].configs[i])) for i in found[name].own()} != dict(queues)
+        }
+
     async def _apply(self, wanted: Mapping[str, Queues]) -> Applied:
         if not wanted.keys() <= self._trees.keys():
             self._trees.update(await self._read_all())

@@ -13,6 +13,7 @@ from typing import Any
 from controller.switch_program import (
     OWNER,
     Flow,
+    Group,
     Meter,
     SwitchProgram,
     kind_and_slice,
@@ -21,7 +22,8 @@ from controller.switch_program import (
 
 @dataclass(frozen=True)
 class Change:
-    """What to send to one switch, in this order: meters (add, modify), flows, meters (delete)."""
+    """What to send to one switch, in this order: meters (add, modify); groups and flows in one
+    bundle; meters (delete)."""
 
     switch: str
     meters_add: tuple[Meter, ...] = ()
@@ -31,10 +33,21 @@ class Change:
     """Same table, priority and match as before, other instructions or cookie."""
     flows_delete: tuple[Flow, ...] = ()
     meters_delete: tuple[Meter, ...] = ()
+    groups_add: tuple[Group, ...] = ()
+    groups_modify: tuple[Group, ...] = ()
+    groups_delete: tuple[Group, ...] = ()
 
     @property
     def touches_flows(self) -> bool:
-        return bool(self.flows_add or self.flows_replace or self.flows_delete)
+        """Or groups: what goes into the bundle."""
+        return bool(
+            self.flows_add
+            or self.flows_replace
+            or self.flows_delete
+            or self.groups_add
+            or self.groups_modify
+            or self.groups_delete
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -50,6 +63,9 @@ class Change:
             "flows_add": [f.as_json() for f in (*self.flows_add, *self.flows_replace)],
             "flows_delete": [f.as_json() for f in self.flows_delete],
             "meters_delete": [m.as_json() for m in self.meters_delete],
+            "groups_add": [g.as_json() for g in self.groups_add],
+            "groups_modify": [g.as_json() for g in self.groups_modify],
+            "groups_delete": [g.as_json() for g in self.groups_delete],
         }
 
     def describe(self) -> dict[str, Any]:
@@ -61,16 +77,20 @@ class Change:
             "meters_added": [_meter_words(m) for m in self.meters_add],
             "meters_modified": [_meter_words(m) for m in self.meters_modify],
             "meters_deleted": [_meter_words(m) for m in self.meters_delete],
+            "groups_added": [g.as_json() for g in self.groups_add],
+            "groups_modified": [g.as_json() for g in self.groups_modify],
+            "groups_deleted": [g.as_json() for g in self.groups_delete],
         }
 
     @staticmethod
     def diff(changes: Iterable[Change], queues: Mapping[str, Any]) -> dict[str, Any]:
-        """{flows: {switch: ...}, meters: {switch: ...}, queues}; nothing where nothing changes."""
+        """{flows: {switch: ...}, meters: {switch: ...}, queues}, and groups where some change;
+        nothing where nothing changes."""
         found: dict[str, dict[str, Any]] = {"flows": {}, "meters": {}, "queues": dict(queues)}
         for change in changes:
             for name, items in change.describe().items():
                 if items:
-                    section = found[name.partition("_")[0]]
+                    section = found.setdefault(name.partition("_")[0], {})
                     section.setdefault(change.switch, {})[name] = items
         return found
 
@@ -83,6 +103,9 @@ class Change:
             "meters added": len(self.meters_add),
             "meters modified": len(self.meters_modify),
             "meters deleted": len(self.meters_delete),
+            "groups added": len(self.groups_add),
+            "groups modified": len(self.groups_modify),
+            "groups deleted": len(self.groups_delete),
         }
         return ", ".join(f"{n} {what}" for what, n in counts.items() if n) or "nothing to change"
 
@@ -91,6 +114,7 @@ def difference(installed: SwitchProgram, intended: SwitchProgram) -> Change:
     """What turns `installed` into `intended`."""
     have, want = installed.flows, intended.flows
     had, wanted = installed.meters, intended.meters
+    held, shall = installed.groups, intended.groups
     return Change(
         switch=intended.switch,
         meters_add=tuple(m for i, m in wanted.items() if i not in had),
@@ -99,6 +123,9 @@ def difference(installed: SwitchProgram, intended: SwitchProgram) -> Change:
         flows_replace=tuple(f for k, f in want.items() if k in have and have[k] != f),
         flows_delete=tuple(f for k, f in have.items() if k not in want),
         meters_delete=tuple(m for i, m in had.items() if i not in wanted),
+        groups_add=tuple(g for i, g in shall.items() if i not in held),
+        groups_modify=tuple(g for i, g in shall.items() if i in held and held[i] != g),
+        groups_delete=tuple(g for i, g in held.items() if i not in shall),
     )
 
 
@@ -106,7 +133,13 @@ def installed_program(switch: str, document: Mapping[str, Any]) -> tuple[SwitchP
     """What Ryu read from a switch, and how many flows there are somebody else's."""
     ours, foreign = _split(document["flows"])
     meters = (Meter.from_json(m) for m in document["meters"])
-    program = SwitchProgram(switch, {f.key: f for f in ours}, {m.meter_id: m for m in meters})
+    groups = (Group.from_json(g) for g in document["groups"] if g["group_id"] >> 16 == OWNER)
+    program = SwitchProgram(
+        switch,
+        {f.key: f for f in ours},
+        {m.meter_id: m for m in meters},
+        {g.group_id: g for g in groups},
+    )
     return program, foreign
 
 

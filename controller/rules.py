@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from controller.egress import egress_rules
 from controller.errors import NetworkDescriptionError
+from controller.failover import detour_rules, groups
 from controller.forwarding import forward
 from controller.ip_versions import IP_VERSIONS
 from controller.metering import slice_meters, user_meters
@@ -37,12 +38,14 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
         *isolation(network),
         *user_flows,
         *forward(network, state, switch),
+        *detour_rules(network, switch),
         *egress_rules(network, switch),
     ]
     return SwitchProgram(
         switch=switch,
         flows=_by_key(switch, flows),
         meters={**slice_meters(network, state, switch), **user_limits},
+        groups=groups(network, switch),
     )
 
 

@@ -4,8 +4,9 @@ Sends and receives, decides nothing and installs nothing by itself: on a connect
 it only takes note, and the RIC asks what is there and sends the difference.
 
 Ops of `ryu.sock` (JSON lines as in contracts/rpc.py); switches are named by dpid:
-- `status {}` -> {boot, switches: {dpid: connection number}}
-- `read {dpid}` -> {flows, meters}
+- `status {}` -> {boot, switches: {dpid: connection number}, refused: {reason: connections},
+  last_refusal, dead_ports: {dpid: [port_no]}}: without carrier, or silent to BFD
+- `read {dpid}` -> {flows, groups, meters}
 - `change {generation, changes: {dpid: Change.as_json()}}` -> {dpid: {confirmed, detail,
   at_ns, retired}}, all switches at once
 - `counters {cookies: {dpid: [cookie]}}` -> {dpid: {ports, queues, meters, flows}}
@@ -15,6 +16,8 @@ Ops of `ryu.sock` (JSON lines as in contracts/rpc.py); switches are named by dpi
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import socket
 import time
@@ -25,6 +28,7 @@ from typing import Any
 import orjson
 from ryu import cfg
 from ryu.base import app_manager
+from ryu.controller import controller as ryu_controller
 from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
@@ -33,6 +37,7 @@ from ryu.ofproto import ofproto_v1_3
 from controller import openflow
 from controller.contracts.run_folder import RunFolder
 from controller.ryu_launcher import RUN_FOLDER_VARIABLE
+from controller.switch_admission import Admission
 from controller.switch_changes import (
     ReadBackDiffers,
     Retired,
@@ -42,12 +47,37 @@ from controller.switch_changes import (
 )
 from controller.switch_session import ExchangeFailed, SwitchSession
 
-_ECHO_INTERVAL_S = 2.0
-_UNREPLIED_ECHOES = 3
+_ECHO_INTERVAL_S = 1.0
+_UNREPLIED_ECHOES = 2
+_SOCKET_TIMEOUT_S = 1.0
+"""A peer that does not read, or is gone without a word, is let go after about 4 s."""
 
 # Ryu by default never notices a dead peer. Set here, after it has parsed its options.
 cfg.CONF.set_override("echo_request_interval", _ECHO_INTERVAL_S)
 cfg.CONF.set_override("maximum_unreplied_echo_requests", _UNREPLIED_ECHOES)
+cfg.CONF.set_override("socket_timeout", _SOCKET_TIMEOUT_S)
+
+
+def _admission(run: RunFolder) -> Admission:
+    log = logging.getLogger(__name__)
+    known = [switch["dpid"] for switch in orjson.loads(run.inventory.read_bytes())["switches"]]
+    return Admission(known, time.monotonic, lambda: hub.sleep(0), log.warning)
+
+
+def _guard_connections(admission: Admission) -> None:
+    """Put the guard between every accepted socket and Ryu, which looks its factory up by name."""
+    serve_switch = ryu_controller.datapath_connection_factory
+
+    def serve_guarded(sock: Any, address: Any) -> None:
+        with contextlib.closing(admission.guard(sock, address)) as guarded:
+            serve_switch(guarded, address)
+
+    ryu_controller.datapath_connection_factory = serve_guarded
+
+
+_RUN = RunFolder(Path(os.environ[RUN_FOLDER_VARIABLE]))
+_ADMISSION = _admission(_RUN)
+_guard_connections(_ADMISSION)
 
 
 class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
@@ -70,8 +100,7 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         }
 
     def start(self) -> Any:
-        run = RunFolder(Path(os.environ[RUN_FOLDER_VARIABLE]))
-        hub.spawn(serve, run.ryu_socket, self._ops)
+        hub.spawn(serve, _RUN.ryu_socket, self._ops)
         return super().start()
 
     # -- switches -----------------------------------------------------------
@@ -89,12 +118,24 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
             self._sessions.pop(dp.id).lose()
             self.logger.info("switch %s disconnected", dp.id)
 
+    def _dead_ports(self) -> dict[str, list[int]]:
+        """Ryu keeps each port's last description, from the handshake and port-status messages."""
+        return {
+            str(dpid): [
+                number
+                for number, port in session.datapath.ports.items()
+                if number < ofproto_v1_3.OFPP_MAX and not port.state & ofproto_v1_3.OFPPS_LIVE
+            ]
+            for dpid, session in self._sessions.items()
+        }
+
     @set_ev_cls(  # type: ignore[untyped-decorator]
         [
             ofp_event.EventOFPBarrierReply,
             ofp_event.EventOFPMeterConfigStatsReply,
             ofp_event.EventOFPMeterStatsReply,
             ofp_event.EventOFPFlowStatsReply,
+            ofp_event.EventOFPGroupDescStatsReply,
             ofp_event.EventOFPAggregateStatsReply,
             ofp_event.EventOFPPortStatsReply,
             ofp_event.EventOFPQueueStatsReply,
@@ -129,6 +170,9 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         return {
             "boot": self._boot,
             "switches": {str(d): s.number for d, s in self._sessions.items()},
+            "dead_ports": self._dead_ports(),
+            "refused": dict(_ADMISSION.refused),
+            "last_refusal": _ADMISSION.last_refusal,
         }
 
     def read(self, dpid: int) -> dict[str, Any]:

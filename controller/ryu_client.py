@@ -7,7 +7,7 @@ a reservation must not wait behind a large read of counters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from controller.contracts import rpc
@@ -25,6 +25,11 @@ class RyuStatus:
 
     boot: str
     switches: Mapping[str, int]
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Connections that Ryu refused, by why."""
+    last_refusal: str = ""
+    dead_ports: frozenset[tuple[str, int]] = frozenset()
+    """(switch, port) without carrier, or whose wire is silent to BFD."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,15 @@ class RyuClient:
     async def status(self) -> RyuStatus:
         answer = await self._connections["status"].call("status", timeout_s=_STATUS_TIMEOUT_S)
         switches = {self._names[d]: n for d, n in answer["switches"].items() if d in self._names}
-        return RyuStatus(answer["boot"], switches)
+        dead = {
+            (self._names[dpid], port_no)
+            for dpid, ports in answer["dead_ports"].items()
+            if dpid in self._names
+            for port_no in ports
+        }
+        return RyuStatus(
+            answer["boot"], switches, answer["refused"], answer["last_refusal"], frozenset(dead)
+        )
 
     async def read(self, switch: str) -> tuple[SwitchProgram, int]:
         """What is installed, and how many flows are not ours."""

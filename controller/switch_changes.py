@@ -1,7 +1,7 @@
 """What Ryu does with one switch: apply a change in order and read it back, read, count.
 
 Order of a change: meters added and modified, barrier, read back; flows in one
-atomic bundle, barrier, read back; meters no flow uses any more, deleted last.
+atomic bundle with the groups, barrier, read back; meters no flow uses any more, deleted last.
 A meter's counters start anew when it is modified, so they are read in the same
 write, directly before (nothing is forwarded between two messages of one write in
 userspace mode), and kept in `Retired`.
@@ -29,6 +29,7 @@ Document = Mapping[str, Any]
 Retired = dict[int, dict[str, int]]
 """Meter id -> counters of its earlier lives."""
 
+_BUNDLED = ("flows_add", "flows_delete", "groups_add", "groups_modify", "groups_delete")
 _EXACT_FLOW = ("actions", "metadata", "meter_id", "goto")
 
 
@@ -42,7 +43,7 @@ def apply_change(
     """Make it and confirm it. Raises `ExchangeFailed`, `ReadBackDiffers`."""
     if change["meters_add"] or change["meters_modify"]:
         _set_meters(session, change, retired)
-    if change["flows_add"] or change["flows_delete"]:
+    if any(change[name] for name in _BUNDLED):
         _replace_flows(session, change, generation)
     if change["meters_delete"]:
         _delete_meters(session, change["meters_delete"], retired)
@@ -102,8 +103,12 @@ def _delete_meters(session: SwitchSession, meters: list[Document], retired: Reti
 def _replace_flows(session: SwitchSession, change: Document, generation: int) -> None:
     dp = session.datapath
     added, deleted = change["flows_add"], change["flows_delete"]
-    mods = [of.flow_delete(dp, flow) for flow in deleted]
+    mods = [of.group_change(dp, "add", group) for group in change["groups_add"]]
+    mods += [of.group_change(dp, "modify", group) for group in change["groups_modify"]]
+    mods += [of.flow_delete(dp, flow) for flow in deleted]
     mods += [of.flow_add(dp, flow, generation) for flow in added]
+    # Last: deleting a group deletes the flows that still point to it.
+    mods += [of.group_change(dp, "delete", group) for group in change["groups_delete"]]
     try:
         session.exchange(of.bundle_of(dp, generation, mods))
         session.exchange([of.bundle_commit(dp, generation)])
@@ -112,13 +117,30 @@ def _replace_flows(session: SwitchSession, change: Document, generation: int) ->
         raise
     requests = [
         of.flows_request(dp, OWNER_COOKIE | generation, OWNER_MASK | GENERATION_MASK),
+        of.groups_request(dp),
         *(of.flows_request(dp, flow=flow) for flow in deleted),
     ]
     answers = session.exchange(requests)
     _confirm_added(added, _flows(answers[0]))
-    for flow, replies in zip(deleted, answers[1:], strict=True):
+    _confirm_groups(change, answers[1])
+    for flow, replies in zip(deleted, answers[2:], strict=True):
         if _key(flow) in {_key(f) for f in _flows(replies)}:
             raise ReadBackDiffers(f"flow {_key(flow)} was deleted and is still there")
+
+
+def _confirm_groups(change: Document, replies: list[Any]) -> None:
+    found = {group["group_id"]: group for group in _groups(replies)}
+    for group in (*change["groups_add"], *change["groups_modify"]):
+        seen = found.get(group["group_id"])
+        if seen != group:
+            raise ReadBackDiffers(f"group {group['group_id']}: sent {group}, read {seen}")
+    still = found.keys() & {group["group_id"] for group in change["groups_delete"]}
+    if still:
+        raise ReadBackDiffers(f"groups {sorted(still)} were deleted and are still there")
+
+
+def _groups(replies: list[Any]) -> list[dict[str, Any]]:
+    return [of.group_read(stats) for reply in replies for stats in reply.body]
 
 
 def _discard(session: SwitchSession, bundle_id: int) -> None:
@@ -150,11 +172,14 @@ def _key(flow: Document) -> tuple[Any, ...]:
 
 
 def read_program(session: SwitchSession) -> dict[str, Any]:
-    """All flows and meters of the switch, in the plain form."""
+    """All flows, groups and meters of the switch, in the plain form."""
     dp = session.datapath
-    flows, meters = session.exchange([of.flows_request(dp), of.meter_config_request(dp)])
+    flows, groups, meters = session.exchange(
+        [of.flows_request(dp), of.groups_request(dp), of.meter_config_request(dp)]
+    )
     return {
         "flows": _flows(flows),
+        "groups": _groups(groups),
         "meters": [of.meter_read(config) for reply in meters for config in reply.body],
     }
 

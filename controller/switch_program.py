@@ -63,7 +63,8 @@ def kind_and_slice(cookie: int) -> tuple[Kind, int]:
 Match = tuple[tuple[str, int | str], ...]
 """Sorted (field, value) pairs; a masked value is the text "value/mask"."""
 Action = tuple[str | int, ...]
-"""("set_field", field, value) | ("set_queue", queue_id) | ("output", port_no)."""
+"""("set_field", field, value) | ("set_queue", queue_id) | ("output", port_no) |
+("group", group_id)."""
 FlowKey = tuple[int, int, Match]
 
 IN_PORT = 0xFFFF_FFF8
@@ -160,12 +161,58 @@ class Meter:
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """Alive while what it watches is; one that watches nothing is always."""
+
+    actions: tuple[Action, ...]
+    watch_port: int | None = None
+    watch_group: int | None = None
+
+
+class GroupKind(StrEnum):
+    FAST_FAILOVER = "fast_failover"
+    """The first live bucket is taken; each must watch something."""
+    INDIRECT = "indirect"
+    """One bucket."""
+
+
+@dataclass(frozen=True)
+class Group:
+    group_id: int
+    kind: GroupKind
+    buckets: tuple[Bucket, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "group_id": self.group_id,
+            "kind": self.kind.value,
+            "buckets": [
+                {
+                    "actions": [list(a) for a in b.actions],
+                    "watch_port": b.watch_port,
+                    "watch_group": b.watch_group,
+                }
+                for b in self.buckets
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Group:
+        buckets = (
+            Bucket(tuple(tuple(a) for a in b["actions"]), b["watch_port"], b["watch_group"])
+            for b in document["buckets"]
+        )
+        return cls(document["group_id"], GroupKind(document["kind"]), tuple(buckets))
+
+
+@dataclass(frozen=True)
 class SwitchProgram:
     """Everything a switch should carry (or does carry), by key."""
 
     switch: str
     flows: Mapping[FlowKey, Flow]
     meters: Mapping[int, Meter]
+    groups: Mapping[int, Group] = field(default_factory=dict)
 
     def counted_cookies(self) -> list[int]:
         """Distinct cookies whose packets somebody counts, sorted."""

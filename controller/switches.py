@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from controller.contracts import rpc
@@ -30,6 +31,20 @@ CONNECT_TIMEOUT_S = stretched_s(15.0)
 _CONNECT_POLL_S = 0.05
 
 
+@dataclass(frozen=True)
+class Reconciled:
+    """`change`: what the switch lacked."""
+
+    switch: str
+    confirmed: bool
+    detail: str
+    change: Change
+
+    @property
+    def confirmation(self) -> Confirmation:
+        return Confirmation(switch=self.switch, confirmed=self.confirmed, detail=self.detail)
+
+
 class Switches:
     """`state` is what the switches carry, as far as they confirmed it."""
 
@@ -46,6 +61,10 @@ class Switches:
         """Switch -> (boot of Ryu, connection) for which it was last reconciled."""
         self._boot = ""
         self._cookies: dict[str, list[int]] = {}
+        self.ryu_status: RyuStatus | None = None
+        """As of the last question; None while Ryu does not answer."""
+        self.foreign: dict[str, int] = {}
+        """Switch -> flows in it that are not ours, at the last reading."""
 
     # -- changing ---------------------------------------------------------------
 
@@ -85,21 +104,23 @@ class Switches:
 
     # -- reconciling --------------------------------------------------------------
 
-    async def install(self) -> list[Confirmation]:
+    async def install(self, known: Collection[str] = ()) -> list[Confirmation]:
         """Bring every switch to `state`, sending only differences.
 
-        Users whom the core's rules already send elsewhere stay there: a restarted
-        RIC does not move anybody.  Raises `EnforcementError` when a switch does not
-        connect in time, `rpc.RpcError` when Ryu fails.
+        Users that are not `known` (their place was restored) and whom the core's rules
+        already send elsewhere stay there: a restarted RIC does not move anybody.
+        Raises `EnforcementError` when a switch does not connect in time, `rpc.RpcError`
+        when Ryu fails.
         """
         status = await self._await_all()
         core, _ = await self._ryu.read(self.network.core)
         for ue_id, cell_id in serving_cells(self.network, core).items():
-            self.state = self.state.attached(ue_id, Attachment.at(cell_id))
+            if ue_id not in known:
+                self.state = self.state.attached(ue_id, Attachment.at(cell_id))
         self._boot = status.boot
-        return await self._catch_up_with(status)
+        return [done.confirmation for done in await self._catch_up_with(status)]
 
-    async def catch_up(self) -> list[Confirmation]:
+    async def catch_up(self) -> list[Reconciled]:
         """Reconcile what connected anew or is in doubt; nothing to do is the normal case.
 
         Raises `rpc.RpcError` while Ryu is away: rules forward without it.
@@ -108,6 +129,7 @@ class Switches:
             status = await self._ryu.status()
         except rpc.RpcError:
             self.connected = ()
+            self.ryu_status = None
             self._ryu.close()
             raise
         if status.boot != self._boot:
@@ -116,7 +138,8 @@ class Switches:
             self._boot = status.boot
         return await self._catch_up_with(status)
 
-    async def _catch_up_with(self, status: RyuStatus) -> list[Confirmation]:
+    async def _catch_up_with(self, status: RyuStatus) -> list[Reconciled]:
+        self.ryu_status = status
         self.connected = tuple(sorted(status.switches))
         late = {
             name: (status.boot, number)
@@ -144,20 +167,22 @@ class Switches:
             f"within {CONNECT_TIMEOUT_S:.0f} s"
         )
 
-    async def reconcile(self, switch: str) -> Confirmation:
+    async def reconcile(self, switch: str) -> Reconciled:
         """Read what is installed, send the difference to `state`."""
         async with self.holding([switch]):
             try:
                 installed, foreign = await self._ryu.read(switch)
             except rpc.RpcError as error:
-                return Confirmation(switch=switch, confirmed=False, detail=str(error))
+                return Reconciled(switch, False, str(error), Change(switch))
+            self.foreign[switch] = foreign
             intended = compile_switch(self.network, self.state, switch)
             self._cookies[switch] = intended.counted_cookies()
             self._remember_meters(switch, intended.meters.values())
-            answers = await self.send({switch: difference(installed, intended)})
+            change = difference(installed, intended)
+            answers = await self.send({switch: change})
         answer = answers[switch]
         note = f"; {foreign} flows are not ours" if foreign else ""
-        return Confirmation(switch=switch, confirmed=answer.confirmed, detail=answer.detail + note)
+        return Reconciled(switch, answer.confirmed, answer.detail + note, change)
 
     # -- counting -----------------------------------------------------------------
 

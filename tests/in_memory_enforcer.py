@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,15 @@ class InMemoryEnforcer:
 
     def connected_switches(self) -> Sequence[str]:
         return [cell.switch for cell in self._inventory.cells]
+
+    def alarms(self) -> Sequence[str]:
+        return []
+
+    def repair_counts(self) -> Mapping[str, int]:
+        return {}
+
+    def on_repair(self, listener: Callable[[str, str, str], None]) -> None:
+        self.listener = listener
 
     async def start(self) -> None:
         if self.failure is not None:

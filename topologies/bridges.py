@@ -7,7 +7,7 @@ queues, and afterwards only Queue rows of it change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from controller.contracts.inventory import Port, Switch
 from controller.contracts.queue_tree import fixed_queues, queue_row
@@ -15,6 +15,8 @@ from topologies.plan import Plan
 
 CONTROLLER_RATE_PPS = 200
 """PACKET_INs a second at most: a flood must not drown the controller."""
+
+BFD_INTERVAL_MS = 10
 
 
 def transaction(
@@ -34,7 +36,18 @@ def transaction(
             arguments += ["--", *command]
     for port in plan.ports:
         arguments += ["--", *_port(port)]
+        if port.interface in plan.watched:
+            arguments += ["--", *_bfd(port)]
     for port in plan.ports:
+        if port.rate_kbps is not None:
+            arguments += _qos(port, port.rate_kbps, reservable_ratio, slicing)
+    return arguments[1:]
+
+
+def queue_trees(ports: Sequence[Port], reservable_ratio: float, slicing: bool) -> list[str]:
+    """Arguments of one ovs-vsctl call that gives these ports their queue trees anew."""
+    arguments: list[str] = []
+    for port in ports:
         if port.rate_kbps is not None:
             arguments += _qos(port, port.rate_kbps, reservable_ratio, slicing)
     return arguments[1:]
@@ -52,10 +65,20 @@ def _bridge(switch: Switch, openflow_tcp_port: int, datapath_type: str) -> Itera
         f"other_config:hwaddr=02:01:00:00:{switch.dpid >> 8:02x}:{switch.dpid & 0xFF:02x}",
         "other_config:disable-in-band=true",
     ]  # fmt: skip
-    yield ["set-controller", name, f"tcp:127.0.0.1:{openflow_tcp_port}"]
-    # Back off 1 s at most (8 by default), notice a dead controller within 2 s.
-    yield [
-        "set", "Controller", name,
+    yield controller_of(name, controller_target(openflow_tcp_port))
+
+
+def controller_target(openflow_tcp_port: int) -> str:
+    return f"tcp:127.0.0.1:{openflow_tcp_port}"
+
+
+def controller_of(bridge: str, target: str) -> list[str]:
+    """Arguments that give a bridge its controller, and no other."""
+    return [
+        "set-controller", bridge, target,
+        "--", "set-fail-mode", bridge, "secure",
+        # Back off 1 s at most (8 by default), notice a dead controller within 2 s.
+        "--", "set", "Controller", bridge,
         "max_backoff=1000",
         "inactivity_probe=1000",
         "connection_mode=out-of-band",
@@ -68,6 +91,16 @@ def _port(port: Port) -> list[str]:
     return [
         "add-port", port.switch, port.interface,
         "--", "set", "Interface", port.interface, f"ofport_request={port.port_no}",
+    ]  # fmt: skip
+
+
+def _bfd(port: Port) -> list[str]:
+    """A session with the other end of the wire; silence of three intervals is a failure."""
+    return [
+        "set", "Interface", port.interface,
+        "bfd:enable=true",
+        f"bfd:min_tx={BFD_INTERVAL_MS}",
+        f"bfd:min_rx={BFD_INTERVAL_MS}",
     ]  # fmt: skip
 
 

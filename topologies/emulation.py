@@ -23,6 +23,8 @@ from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
 from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder
+from topologies.bridge_guard import BridgeGuard
+from topologies.bridges import controller_target
 from topologies.datapath import Datapath
 from topologies.errors import EmulationError
 from topologies.manifest import Manifest
@@ -31,12 +33,16 @@ from topologies.network import build, enter_run_namespace
 from topologies.ovs import PrivateOvs
 from topologies.radio_state import RadioState
 from topologies.radio_updates import RadioUpdates
+from topologies.repairs import Repairs
 from topologies.scenario.schema import Scenario
 from topologies.supervisor import Supervisor
 from topologies.traffic.engine import TrafficEngine
+from topologies.watchdog import BEAT_PERIOD_S, Watchdog
 
 RADIO_PERIOD_S = 0.1
-SUPERVISE_PERIOD_S = 0.5
+SUPERVISE_PERIOD_S = 0.1
+"""While vswitchd is gone, nothing is forwarded."""
+CONFIGURATION_PERIOD_S = 1.0
 READY_TIMEOUT_S = stretched_s(30.0)
 
 
@@ -64,6 +70,7 @@ class Emulation:
         self.extra_xapps: list[str] = started.get("xapps", [])
         self.progress = Progress(run.path / "progress.jsonl")
         self.manifest = Manifest(run.manifest)
+        self.repairs = Repairs(run.results / "repairs.jsonl", time.time_ns)
         self.ready = False
         self.stopped = asyncio.Event()
 
@@ -167,11 +174,49 @@ class Emulation:
             await asyncio.sleep(RADIO_PERIOD_S)
 
     async def supervise(self) -> None:
+        """Start again what ended. A start that fails is tried again."""
         while not self.stopped.is_set():
-            restarted = self.supervisor.restart_dead(time.monotonic())
-            for name in [*restarted, *self.ovs.restart_dead()]:
-                print(f"restarted {name}", flush=True)
+            try:
+                restarted = self.ovs.restart_dead()
+                restarted += self.supervisor.restart_dead(time.monotonic())
+            except (EmulationError, OSError) as error:
+                self.repairs.note("not_restarted", str(error))
+                restarted = []
+                await asyncio.sleep(CONFIGURATION_PERIOD_S)
+            for name in restarted:
+                self.repairs.note("restarted", name)
             await asyncio.sleep(SUPERVISE_PERIOD_S)
+
+    async def watch_hung(self) -> None:
+        """End what no longer answers; `supervise` starts it again."""
+        edges = {c.edge for c in self.inventory.cells}
+        watchdog = Watchdog(
+            {
+                "ryu": self.run.ryu_socket,
+                "ric": self.run.ric_socket,
+                **{f"local-{edge}": self.run.local_controller_socket(edge) for edge in edges},
+            }
+        )
+        while not self.stopped.is_set():
+            living = {n: c.process.pid for n, c in self.supervisor.children.items() if c.alive}
+            for name in await watchdog.beat(living):
+                self.supervisor.end_hung(name)
+                self.repairs.note("hung", name)
+            await asyncio.sleep(BEAT_PERIOD_S)
+        watchdog.close()
+
+    async def guard_configuration(self) -> None:
+        """Put back bridges, ports, controllers and queue trees that somebody removed."""
+        target = controller_target(self.inventory.openflow_tcp_port)
+        network = self.network
+        guard = BridgeGuard(
+            network.plan, target, self.ovs.vsctl, network.remake, network.remake_queues
+        )
+        while not self.stopped.is_set():
+            with contextlib.suppress(EmulationError):  # Open vSwitch is away: supervise's work
+                for words in await asyncio.to_thread(guard.repair):
+                    self.repairs.note("repaired", words)
+            await asyncio.sleep(CONFIGURATION_PERIOD_S)
 
     def status(self) -> dict[str, Any]:
         return {
@@ -187,6 +232,7 @@ class Emulation:
                 *self.supervisor.status(),
                 *self.ovs.status(),
             ],
+            "repairs": self.repairs.recent(),
         }
 
     def attached(self, ue_id: str, cell_id: str) -> None:
@@ -216,7 +262,13 @@ class Emulation:
         server = await rpc.serve(self.run.emulation_socket, handlers)
         self.ready = True
         self.progress.step("ready")
-        tasks = [asyncio.create_task(c) for c in (self.move_users(), self.supervise())]
+        work = (
+            self.move_users(),
+            self.supervise(),
+            self.watch_hung(),
+            self.guard_configuration(),
+        )
+        tasks = [asyncio.create_task(c) for c in work]
         await self.stopped.wait()
         server.close()
         for task in tasks:

@@ -12,14 +12,14 @@ import os
 import signal
 import subprocess
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controller.contracts.inventory import Inventory
+from controller.contracts.inventory import Inventory, Port
 from controller.contracts.run_folder import RunFolder
 from topologies import hosts, namespaces, queue_filter
-from topologies.bridges import transaction
+from topologies.bridges import queue_trees, transaction
 from topologies.datapath import Datapath
 from topologies.describe import OPENFLOW_TCP_PORT, POLICIES, describe
 from topologies.errors import EmulationError, NamespaceError, SwitchError
@@ -134,6 +134,34 @@ class EmulatedNetwork:
         _install_filters(
             self.plan, self._run, self.inventory.slicing, Datapath(self.inventory.datapath)
         )
+
+    def remake(self, part: Plan) -> None:
+        """Configure these switches again, on interfaces that stand. Raises `EmulationError`."""
+        datapath = Datapath(self.inventory.datapath)
+        _set_up_switch_ports(part)
+        arguments = transaction(
+            part,
+            self.inventory.openflow_tcp_port,
+            self.inventory.reservable_ratio,
+            self.inventory.slicing,
+            datapath.ovs_type,
+        )
+        namespaces.run(
+            ["ovs-vsctl", "--timeout=20", *arguments], environment=environment(self._run)
+        )
+        _install_filters(part, self._run, self.inventory.slicing, datapath)
+        self.leaf_queues.sweep()
+
+    def remake_queues(self, ports: Sequence[Port]) -> None:
+        """Give these ports their queue trees again. Raises `EmulationError`."""
+        ratio, slicing = self.inventory.reservable_ratio, self.inventory.slicing
+        arguments = queue_trees(ports, ratio, slicing)
+        namespaces.run(
+            ["ovs-vsctl", "--timeout=20", *arguments], environment=environment(self._run)
+        )
+        if slicing and Datapath(self.inventory.datapath) is Datapath.USERSPACE:
+            queue_filter.install([p.interface for p in ports], self._run.path / _FILTER_FILE)
+        self.leaf_queues.sweep()
 
     def stop(self) -> None:
         """End wires and hosts; their interfaces go with their namespaces."""

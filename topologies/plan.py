@@ -22,7 +22,7 @@ from controller.contracts.addressing import (
 from controller.contracts.inventory import Address, Port, PortRole, Switch, SwitchRole
 from controller.contracts.slices import BACKGROUND_SLICE_ID, INFRASTRUCTURE_SLICE_ID
 from topologies.errors import EmulationError
-from topologies.scenario.schema import AccessPoint, Link, Scenario, Server
+from topologies.scenario.schema import AccessPoint, Link, Scenario, Server, SwitchLink
 
 AIR = "air"
 CENTRE = "centre"
@@ -75,6 +75,8 @@ class Plan:
     links: list[PlannedLink]
     queue_packets: dict[str, int]
     """Interface of each port with a rate -> length of each of its queues."""
+    watched: frozenset[str] = frozenset()
+    """Interfaces whose wire BFD watches: those between switches that have a second path."""
 
     def port(self, switch: str, peer: str) -> Port:
         return next(p for p in self.ports if p.switch == switch and p.peer == peer)
@@ -89,10 +91,14 @@ def plan_network(scenario: Scenario) -> Plan:
     draft = _Draft(scenario)
     for ap in scenario.access_points:
         draft.join_access_point(ap)
+    for link in scenario.links:
+        draft.join_switches(link)
+    watched = draft.wires_between_switches() if scenario.links else frozenset()
     hosts = list(_hosts(scenario))
     for host in hosts:
         draft.attach(host, _switch_of(host.name, scenario))
-    return Plan(list(_switches(scenario)), hosts, draft.ports, draft.links, draft.queue_packets)
+    switches = list(_switches(scenario))
+    return Plan(switches, hosts, draft.ports, draft.links, draft.queue_packets, watched)
 
 
 def _refuse_taken_names(scenario: Scenario) -> None:
@@ -138,6 +144,22 @@ class _Draft:
             self._core, ap.name, infrastructure, backhaul.rate_mbps, backhaul.queue_packets
         )
         self.links.append(PlannedLink(up, core, backhaul.delay_ms, backhaul.loss_ratio))
+
+    def join_switches(self, link: SwitchLink) -> None:
+        """A second path, with the same queues at both ends."""
+        first, second = link.between
+        rate, packets = link.rate_mbps, link.queue_packets
+        left = self._port(first, second, PortRole.INFRASTRUCTURE, rate, packets)
+        right = self._port(second, first, PortRole.INFRASTRUCTURE, rate, packets)
+        self.links.append(PlannedLink(left, right, link.delay_ms, link.loss_ratio))
+
+    def wires_between_switches(self) -> frozenset[str]:
+        """Interfaces of all but the air's."""
+        return frozenset(
+            p.interface
+            for p in self.ports
+            if p.role is PortRole.INFRASTRUCTURE and AIR not in (p.switch, p.peer)
+        )
 
     def attach(self, host: PlannedHost, switch: str) -> None:
         role = PortRole.USER if host.kind == "ue" else PortRole.SERVER

@@ -19,7 +19,9 @@ from pathlib import Path
 from topologies.errors import EmulationError
 
 RESTART_WINDOW_S = 60.0
-MAX_RESTARTS_PER_WINDOW = 5
+PROMPT_RESTARTS = 5
+"""Within a window; after that one waits longer from restart to restart."""
+LONGEST_PAUSE_S = 5.0
 
 
 @dataclass
@@ -36,6 +38,16 @@ class Child:
     @property
     def alive(self) -> bool:
         return self.process.poll() is None
+
+    def not_before_s(self) -> float:
+        """When it may start again: at once at first, a crash loop ever more slowly, never not
+        at all: slices must not stay without their controller because it fell often."""
+        if not self.restarts_at_s:
+            return 0.0
+        last_s = self.restarts_at_s[-1]
+        recent = sum(1 for t in self.restarts_at_s if last_s - t < RESTART_WINDOW_S)
+        pause_s = 0.5 * 2.0 ** (recent - PROMPT_RESTARTS) if recent >= PROMPT_RESTARTS else 0.0
+        return last_s + min(pause_s, LONGEST_PAUSE_S)
 
 
 class Supervisor:
@@ -97,13 +109,19 @@ class Supervisor:
         for child in self.children.values():
             if child.alive or not child.restart:
                 continue
-            recent = [t for t in child.restarts_at_s if now_s - t < RESTART_WINDOW_S]
-            if len(recent) >= MAX_RESTARTS_PER_WINDOW:
+            if now_s < child.not_before_s():
                 continue
-            child.restarts_at_s = [*recent, now_s]
+            child.restarts_at_s.append(now_s)
             child.process = self._spawn(child.name, child.command, child.namespace_path)
             restarted.append(child.name)
         return restarted
+
+    def end_hung(self, name: str) -> None:
+        """Kill a child that lives without answering; `restart_dead` then starts it again."""
+        child = self.children.get(name)
+        if child is not None and child.alive:
+            child.process.kill()
+            child.process.wait()
 
     def stop(self, names: list[str], grace_s: float = 1.0) -> None:
         """End these children: TERM, then KILL after the grace."""
@@ -111,6 +129,7 @@ class Supervisor:
         for child in children:
             if child.alive:
                 child.process.send_signal(signal.SIGTERM)
+                child.process.send_signal(signal.SIGCONT)  # or a stopped one never hears
         deadline_s = time.monotonic() + grace_s
         for child in children:
             try:

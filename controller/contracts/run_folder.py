@@ -39,6 +39,11 @@ class RunFolder:
         return self.path / "scenario.json"
 
     @property
+    def intents(self) -> Path:
+        """The journal of intents: what a restarted RIC goes on with."""
+        return self.path / "intents.jsonl"
+
+    @property
     def token(self) -> Path:
         """Operator's bearer token for the northbound API, mode 0600."""
         return self.path / "token"

@@ -103,6 +103,7 @@ def dscp_of(slice_id: int, traffic_class: TrafficClass) -> int:
     return slice_id * 4 + traffic_class.code
 
 
+BFD_SLICE_ID = 12
 CONTROL_QUEUE_ID = 1
 BEST_EFFORT_QUEUE_ID = 2
 
@@ -110,10 +111,11 @@ BEST_EFFORT_QUEUE_ID = 2
 def queue_of(dscp: int) -> int:
     """The one static table from DSCP to queue id, the same in both datapath modes.
 
-    Infrastructure is queue 0; control and best-effort are shared by all slices;
-    elastic and real-time have a queue of their own whose id is the DSCP (5-58).
+    Infrastructure is queue 0, BFD too (it sends with DSCP 48, slice 12's codes); control
+    and best-effort are shared by all slices; elastic and real-time have a queue of
+    their own whose id is the DSCP (5-58).
     """
-    if dscp < 4:
+    if dscp < 4 or dscp >> 2 == BFD_SLICE_ID:
         return 0
     code = dscp & 3
     if code == TrafficClassCode.CONTROL:

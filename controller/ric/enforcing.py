@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from controller.contracts.decisions import Confirmation
@@ -36,6 +36,15 @@ class Enforcing(Protocol):
 
     def connected_switches(self) -> Sequence[str]:
         """Switches whose control channel is up, by name."""
+
+    def alarms(self) -> Sequence[str]:
+        """What is wrong with the enforcement, one line each."""
+
+    def repair_counts(self) -> Mapping[str, int]:
+        """What it repaired by itself since its start, by kind."""
+
+    def on_repair(self, listener: Callable[[str, str, str], None]) -> None:
+        """Be told of every repair: (kind, where, detail)."""
 
     async def start(self) -> None: ...
     async def install(self) -> Sequence[Confirmation]: ...

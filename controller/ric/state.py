@@ -51,6 +51,7 @@ class Ric:
         self._decision_lines = AppendOnlyLog(run.results / "decisions.jsonl")
         self._audit_lines = AppendOnlyLog(run.results / "audit.jsonl")
         self.audit = Audit(self._audit_lines)
+        enforcer.on_repair(self._repaired)
         self.centre = Centre(inventory, enforcer.reservations)
         self.decisions = DecisionLog(self._decision_lines)
         self.pipeline = Pipeline(
@@ -95,6 +96,9 @@ class Ric:
             )
         self._publish_decision(record.decision_id)
 
+    def _repaired(self, kind: str, where: str, detail: str) -> None:
+        self.audit.note("repair", "enforcement", kind=kind, where=where, detail=detail)
+
     def _judged(self, decision_id: str, effect: Effect, detail: dict[str, Any]) -> None:
         self.decisions.judge(decision_id, effect, detail)
         self._publish_decision(decision_id)
@@ -118,7 +122,8 @@ class Ric:
         # What is listed was deployed by hand since, or failed in its own words.
         refused = [line for where, line in self.progress.problems.items() if where not in listed]
         found = [self._decision_lines.alarm, self._audit_lines.alarm, self.poller.alarm]
-        return [*failed, *refused, *(alarm for alarm in found if alarm is not None)]
+        ours = [alarm for alarm in found if alarm is not None]
+        return [*failed, *refused, *self.enforcer.alarms(), *ours]
 
     @property
     def lost_lines(self) -> int:

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,9 @@ from controller.contracts.addressing import GATEWAY_MAC, session_ip
 from controller.counters import Counters
 from controller.enforcement import Enforcer
 from controller.errors import EnforcementError, ReservationError, UnknownTargetError
-from controller.reconcile import Change
+from controller.queues import queue_rates
+from controller.reconcile import Change, difference
+from controller.rules import compile_switch
 from controller.switch_program import Flow, Kind, cookie_of, match_of
 from tests.emulated.enforced import (
     STREAM,
@@ -87,8 +90,22 @@ def inject(net: Enforced, host: str, packet: Packet, count: int = 20) -> None:
 
 def reconciled(net: Enforced) -> dict[str, str]:
     """Switch -> what the watch sent it."""
-    done = (e.split(" ", 2) for e in net.enforcer.events if e.startswith("reconciled "))
+    done = (e.split(" ", 2) for e in net.enforcer.repairs.lines if e.startswith("reconciled "))
     return {switch.rstrip(":"): detail for _, switch, detail in done}
+
+
+async def differs(enforcer: Enforcer) -> list[str]:
+    """Where switches and queues are not what the Enforcer's state says."""
+    found = []
+    for switch in enforcer.network.switches:
+        installed, _ = await enforcer._switches._ryu.read(switch)
+        intended = compile_switch(enforcer.network, enforcer.state, switch)
+        change = difference(installed, intended)
+        found += [] if change.is_empty else [f"{switch}: {change.words()}"]
+    wanted = queue_rates(enforcer.network, enforcer.state)
+    found += sorted(await enforcer._queues.changed(wanted))
+    await asyncio.sleep(0.1)
+    return found
 
 
 class Listening:
@@ -327,7 +344,7 @@ class TestFailures:
     def test_without_ryu_traffic_goes_on_and_a_reservation_is_undone(self, net: Enforced) -> None:
         assert net.run(net.enforcer.reserve("ap1", [video(3000, 9000), control(1000)])).confirmed
         net.kill_ryu()
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         try:
             result = net.run(net.enforcer.reserve("ap1", [video(4000, 9500), control(1000)]))
             assert not result.confirmed
@@ -346,13 +363,13 @@ class TestFailures:
         net.kill_ryu()
         lost = f"table=4,ip,nw_dst={UE1_VIDEO}"
         net.ofctl("del-flows", net.bridge("ap1"), lost)
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         old = {re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1")}
         assert not [f for f in old if UE1_VIDEO in f]
         net.start_ryu()
         net.watch_until(lambda: len(reconciled(net)) == 4, 15)
         events = reconciled(net)
-        assert events["ap1"].endswith("1 flows added"), net.enforcer.events
+        assert events["ap1"].endswith("1 flows added"), net.enforcer.repairs.lines
         for switch in ("core", "air", "ap2"):
             assert events[switch].endswith("nothing to change")
         new = {re.sub(r"(duration|n_\w+)=[^,]*, ", "", f) for f in net.flows("ap1")}
@@ -361,7 +378,7 @@ class TestFailures:
     def test_reconciled_within_five_seconds_of_ryu_s_return(self, net: Enforced) -> None:
         net.kill_ryu()
         net.watch_until(lambda: not net.enforcer.connected_switches(), 5)
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         net.start_ryu()
         log = net.testbed.run.logs / "ryu.log"
         started = log.read_text().count("instantiating app controller.ryu_app")
@@ -382,7 +399,7 @@ class TestFailures:
                 bind_ip=UE1_VIDEO,
             )  # fmt: skip
 
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         arrivals = net.in_background(restart)
         net.watch_until(lambda: len(reconciled(net)) == 4, 15)
         assert arrivals.received == arrivals.sent
@@ -410,8 +427,40 @@ class TestFailures:
             assert confirmation.detail.startswith(("nothing to change", "0 queues set"))
         assert net.run(net.enforcer.handover("ue2", "ap2")).confirmed
 
+    @pytest.mark.parametrize("after_ms", [0, 2, 6])
+    def test_killed_in_the_middle_of_changes_all_is_old_or_all_is_new(
+        self, net: Enforced, after_ms: int
+    ) -> None:
+        """Ryu dies while a reservation and a handover are on their way."""
+        enforcer = net.enforcer
+        before = enforcer.state
+        target = "ap2" if enforcer.attachments()["ue2"] == "ap1" else "ap1"
+
+        async def change_and_kill() -> list[Any]:
+            changes = [
+                asyncio.create_task(enforcer.reserve("ap1", [video(2500 + after_ms, 7000)])),
+                asyncio.create_task(enforcer.handover("ue2", target)),
+            ]
+            await asyncio.sleep(after_ms / 1000)
+            net.kill_ryu()
+            return await asyncio.gather(*changes)
+
+        reserved, moved = net.run(change_and_kill())
+        net.watch_until(lambda: not enforcer.connected_switches(), 5)
+        net.start_ryu()
+        net.watch_until(lambda: len(enforcer.connected_switches()) == 4, 15)
+        net.run(enforcer.settled())
+        deadline_s = time.monotonic() + RECONCILE_WITHIN_S
+        while left := net.run(differs(enforcer)):
+            assert time.monotonic() < deadline_s, left
+        if not reserved.confirmed:
+            assert enforcer.state.reservations == before.reservations
+        if not moved.confirmed:
+            assert enforcer.attachments()["ue2"] != target
+        print(f"after {after_ms} ms: reserved {reserved.confirmed}, moved {moved.confirmed}")
+
     def test_a_restarted_switch_gets_everything_back(self, net: Enforced) -> None:
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         os.kill(net.testbed.ovs.vswitchd_pid, signal.SIGTERM)
         wait_until(lambda: not net.testbed.ovs.status()[1]["alive"], 5)
         net.testbed.ovs.restart_dead()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.contracts.addressing import GATEWAY_IP, GATEWAY_MAC, ipv6_of
-from controller.contracts.inventory import Inventory, PortRole
+from controller.contracts.inventory import Inventory, Port, PortRole
 from controller.network_state import NetworkState, initial_state
 from controller.network_view import network_of
 from controller.pipeline import ARP, IPV4, IPV6
@@ -35,6 +35,7 @@ class FakeNetwork:
         programs = compile_network(self.network, self.state)
         self.switches = {name: FakeSwitch(program) for name, program in programs.items()}
         self._ports = {(p.switch, p.port_no): p for p in inventory.ports}
+        self._dead: set[tuple[str, int]] = set()
 
     def send(self, host_name: str, packet: Packet) -> Journey:
         """Put a frame on the host's port."""
@@ -61,8 +62,31 @@ class FakeNetwork:
         if port.role is not PortRole.INFRASTRUCTURE:
             journey.delivered[port.peer] = out.packet
             return []
-        other = next(p for p in self.inventory.ports if p.switch == port.peer and p.peer == switch)
+        if (switch, port.port_no) in self._dead:
+            return []
+        other = self._other_end(port)
         return [(other.switch, other.port_no, dict(out.packet))]
+
+    def _other_end(self, port: Port) -> Port:
+        """The n-th port of a to b is joined to the n-th port of b to a."""
+        here, there = (
+            [p for p in self.inventory.ports if p.switch == a and p.peer == b]
+            for a, b in ((port.switch, port.peer), (port.peer, port.switch))
+        )
+        return there[here.index(port)]
+
+    def cut(self, switch: str, port_no: int) -> None:
+        """The wire at this port is dead, and both its ends know."""
+        port = self._ports[switch, port_no]
+        for end in (port, self._other_end(port)):
+            self._dead.add((end.switch, end.port_no))
+            self.switches[end.switch].dead_ports.add(end.port_no)
+
+    def mend(self) -> None:
+        """All wires work."""
+        self._dead.clear()
+        for switch in self.switches.values():
+            switch.dead_ports.clear()
 
     def total(self, kind: Kind, slice_id: int | None = None) -> int:
         return sum(s.count(kind, slice_id) for s in self.switches.values())

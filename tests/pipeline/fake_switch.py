@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from controller.switch_program import IN_PORT, Flow, Kind, SwitchProgram, kind_and_slice
+from controller.switch_program import IN_PORT, Action, Flow, Kind, SwitchProgram, kind_and_slice
 
 Packet = Mapping[str, Any]
 """OpenFlow field names to values; addresses as text."""
@@ -33,6 +33,8 @@ class FakeSwitch:
     """By cookie."""
     metered: list[int] = field(default_factory=list)
     dropped_by: Kind | None = None
+    dead_ports: set[int] = field(default_factory=set)
+    """Ports that watching finds dead."""
 
     def receive(self, packet: Packet, in_port: int) -> list[Sent]:
         """What leaves the switch; `dropped_by` says why nothing did."""
@@ -50,12 +52,24 @@ class FakeSwitch:
                 self.metered.append(flow.meter_id)
                 if not self.passes(flow.meter_id):
                     return []
-            run = _apply(flow, run)
+            run = _apply(self._without_groups(flow), run)
             table_id = flow.goto
         assert flow is not None
         if not run.sent:
             self.dropped_by = kind_and_slice(flow.cookie)[0]
         return run.sent
+
+    def _without_groups(self, flow: Flow) -> Flow:
+        """The flow as it acts now: each group replaced by its first live bucket."""
+        actions: list[Action] = []
+        for action in flow.actions:
+            if action[0] != "group":
+                actions.append(action)
+                continue
+            buckets = self.program.groups[int(action[1])].buckets
+            live = [b for b in buckets if b.watch_port not in self.dead_ports]
+            actions += live[0].actions if live else ()
+        return replace(flow, actions=tuple(actions))
 
     def count(self, kind: Kind, slice_id: int | None = None) -> int:
         found = 0

@@ -73,6 +73,7 @@ def test_reading_back_what_was_sent_compares_equal(have: SwitchProgram) -> None:
     """Whatever generation the switch's cookies carry."""
     document = {
         "flows": [{**f.as_json(), "cookie": f.cookie | 77} for f in have.flows.values()],
+        "groups": [],
         "meters": [m.as_json() for m in have.meters.values()],
     }
     read, foreign = installed_program("s", document)
@@ -81,7 +82,7 @@ def test_reading_back_what_was_sent_compares_equal(have: SwitchProgram) -> None:
 
 def test_flows_of_others_are_counted_and_left_alone() -> None:
     stranger = {**Flow(0, 5, (), 0).as_json(), "cookie": 0x1234}
-    read, foreign = installed_program("s", {"flows": [stranger], "meters": []})
+    read, foreign = installed_program("s", {"flows": [stranger], "groups": [], "meters": []})
     assert not read.flows and foreign == 1
 
 

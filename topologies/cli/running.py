@@ -189,7 +189,15 @@ def _status_of(run: RunFolder) -> dict[str, Any]:
                 "remove what is left with ./testbed.sh clean"
             ) from None
         answer = {"run_id": run.run_id, "ready": False, "processes": []}
-    return {**answer, "run_folder": str(run.path)}
+    return {**answer, "alarms": _alarms_of(run), "run_folder": str(run.path)}
+
+
+def _alarms_of(run: RunFolder) -> list[str]:
+    try:
+        found: list[str] = rpc.call(run.ric_socket, "status", 2.0)["alarms"]
+    except rpc.RpcError:
+        return ["the RIC does not answer; rules forward without it"]
+    return found
 
 
 def _print_status(found: dict[str, Any]) -> None:
@@ -201,6 +209,10 @@ def _print_status(found: dict[str, Any]) -> None:
         f"folder {found['run_folder']}"
     )
     terminal.print_table(("name", "pid", "alive", "restarts"), found["processes"])
+    for alarm in found.get("alarms", []):
+        print(f"alarm: {alarm}")
+    for repair in found.get("repairs", [])[-5:]:
+        print(f"{repair['event']}: {repair['detail']}")
 
 
 def env() -> None:

@@ -38,6 +38,7 @@ def broken_references(document: Mapping[str, Any]) -> list[Problem]:
     names = _Names.of(document)
     checks = (
         _unknown_names(document, names),
+        _links_to_themselves(document),
         _sessions_missing(document),
         _protocol_mismatches(document),
         _impossible_swings(document),
@@ -111,6 +112,7 @@ def _unknown_names(document: Mapping[str, Any], names: _Names) -> Iterator[Probl
     centre_or_edges = ["centre", *names.edges]
     rules: list[tuple[str, str, list[str], str]] = [
         ("access_points", "edge", names.edges, "edge server"),
+        ("links", "between", names.switches, "switch"),
         ("servers", "attach", names.switches, "switch"),
         ("users", "slices", names.slices, "slice"),
         ("services", "slice", names.slices, "slice"),
@@ -134,6 +136,15 @@ def _unknown_names(document: Mapping[str, Any], names: _Names) -> Iterator[Probl
     for where, value in strings(document, "bottlenecks"):
         if value not in names.access_points:
             yield Problem(where, unknown(value, names.access_points, "access point"))
+
+
+def _links_to_themselves(document: Mapping[str, Any]) -> Iterator[Problem]:
+    for path, element in items(document, "links"):
+        ends = [name for _, name in strings(element, "between")]
+        if len(ends) == 2 and ends[0] == ends[1]:
+            yield Problem(
+                (*path, "between"), f"a link from {ends[0]!r} to itself; name two switches"
+            )
 
 
 def _sessions_missing(document: Mapping[str, Any]) -> Iterator[Problem]:

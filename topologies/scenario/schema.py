@@ -45,6 +45,16 @@ class AccessPoint(Strict):
     backhaul: Link = Link()
 
 
+class SwitchLink(Link):
+    """A redundant wire between two switches (access points, or one and the core).
+
+    It carries nothing while every access point's own backhaul works; an access point
+    whose backhaul fails reaches the core over it.
+    """
+
+    between: Annotated[list[Name], Field(min_length=2, max_length=2)]
+
+
 class Server(Strict):
     name: Name
     kind: Literal["edge", "cloud"]
@@ -177,6 +187,8 @@ class Scenario(Strict):
     warmup_s: Annotated[float, Field(ge=0)] = 5
     core: Name = "core"
     access_points: Annotated[list[AccessPoint], Field(min_length=1)]
+    links: list[SwitchLink] = []
+    """Second paths; none, and forwarding has no groups and wires no BFD."""
     servers: Annotated[list[Server], Field(min_length=1)]
     centre: Centre = Centre()
     slices: Annotated[list[Slice], Field(min_length=1, max_length=11)]

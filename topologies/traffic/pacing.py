@@ -79,7 +79,9 @@ class Slips:
             del self.due_ns[:KEPT_SLIPS], self.late_ns[:KEPT_SLIPS]
 
     def summary(self, since_ns: int, until_ns: int) -> dict[str, float | int | None]:
-        due_ns = np.array(self.due_ns, dtype=np.int64)
+        # Copies first: numpy lets go of the interpreter while it reads an array, and the
+        # pacing thread may not append to one that is being read (BufferError ends it).
+        due_ns = np.array(self.due_ns[:], dtype=np.int64)
         late_ns = np.array(self.late_ns[: len(due_ns)], dtype=np.int64)
         late_ms = late_ns[(due_ns >= since_ns) & (due_ns < until_ns)] / 1e6
         if len(late_ms) == 0:
