@@ -61,6 +61,7 @@ def port_queues(network: Network, state: NetworkState, port: Port) -> Queues:
         return {
             queue_of(dscp_of(*key)): downlink_rates(cell, key, reservations.get(key))
             for key in keys
+            if network.covers(cell.cell_id, key[0])
         }
     share_kbps = int(link_kbps * network.inventory.reservable_ratio / max(1, len(keys)))
     return {queue_of(dscp_of(*key)): _share(key, share_kbps, link_kbps) for key in keys}

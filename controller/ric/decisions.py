@@ -78,7 +78,7 @@ class Pipeline:
     async def decide(self, request: DecisionRequest, trusted: bool = False) -> Decided:
         """Raises `Malformed`, `NotFound`, or `Conflict` for an id that meant something else."""
         received_ns = self._clock.now_ns()
-        intent = resolve(request, self._inventory)
+        intent = resolve(request, self._enforcer.inventory)
         hops_ns = self._traces.hops_of(request.trace_id, request.hops_ns, received_ns)
         self._sequence += 1
         attempt = Attempt(

@@ -25,6 +25,7 @@ from controller.ric.measurement import CounterSample
 from controller.ric.neighbours import HandoverNotices, UserTwins
 from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
+from controller.ric.slices import SliceLife
 from controller.ric.xapps import Xapps
 
 
@@ -44,7 +45,6 @@ class Ric:
 
     def __init__(self, run: RunFolder, inventory: Inventory, enforcer: Enforcing) -> None:
         self.run = run
-        self.inventory = inventory
         self.enforcer = enforcer
         self.progress = Progress()
         self.tokens = Tokens(operator_token(run.token))
@@ -60,8 +60,14 @@ class Ric:
         self.user_twins = UserTwins(run, inventory)
         self.effects = EffectWatch(self._judged, self._user_evidence)
         self.poller = CounterPoller(self.read_counters, self._counted)
+        self.slices = SliceLife(run, enforcer, self.audit, self._slices_changed)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
         self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the emulation built, with the slices of the moment."""
+        return self.enforcer.inventory
 
     async def read_counters(self) -> CounterSample:
         return await self.enforcer.sample()
@@ -72,6 +78,11 @@ class Ric:
 
     async def _user_evidence(self, ue_id: str, confirmed_ns: int) -> UserEvidence | None:
         return await self.user_twins.evidence(ue_id, confirmed_ns, self.enforcer.attachments())
+
+    def _slices_changed(self) -> None:
+        self.centre.keep_slices(self.inventory)
+        for cell in self.inventory.cells:
+            self.show_reservations(cell.cell_id)
 
     def _applied(self, applied: Applied) -> None:
         record, intent = applied.record, applied.intent
@@ -163,6 +174,7 @@ class Ric:
     def close(self) -> None:
         self.decisions.write_pending()
         self.notices.close()
+        self.slices.close()
         self.user_twins.close()
         self._decision_lines.close()
         self._audit_lines.close()

@@ -113,6 +113,7 @@ def _unknown_names(document: Mapping[str, Any], names: _Names) -> Iterator[Probl
         ("access_points", "edge", names.edges, "edge server"),
         ("servers", "attach", names.switches, "switch"),
         ("users", "slices", names.slices, "slice"),
+        ("slices", "cells", names.access_points, "access point"),
         ("services", "slice", names.slices, "slice"),
         ("services", "host", names.servers, "server"),
         ("services", "candidates", names.servers, "server"),
