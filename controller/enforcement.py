@@ -41,7 +41,7 @@ from controller.reservations import (
 )
 from controller.ric.measurement import CounterSample
 from controller.ryu_client import RyuClient
-from controller.slice_changes import SliceChanges, SliceOutcome
+from controller.slice_changes import Beside, SliceChanges, SliceOutcome, nothing_beside
 from controller.slice_life import Document
 from controller.switches import Switches
 from controller.user_bytes import UserBytes, class_counts
@@ -238,11 +238,16 @@ class Enforcer:
 
     # -- slices -------------------------------------------------------------------
 
-    async def change_slices(self, document: Document, dry_run: bool = False) -> SliceOutcome:
-        """Create, change or terminate a slice; see `slice_life` for documents and errors."""
+    async def change_slices(
+        self, document: Document, dry_run: bool = False, beside: Beside = nothing_beside
+    ) -> SliceOutcome:
+        """Create, change or terminate a slice; see `slice_life` for documents and errors.
+
+        `beside` runs while the switches are at work, see `SliceChanges.apply`.
+        """
         if dry_run:
             return self._slices.rehearse(document)
-        return await self._slices.apply(document)
+        return await self._slices.apply(document, beside)
 
     # -- counting -----------------------------------------------------------------
 

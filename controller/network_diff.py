@@ -56,8 +56,12 @@ def queue_changes(before: QueuesByInterface, after: QueuesByInterface) -> dict[s
 
 def network_diff(before: Side, after: Side) -> dict[str, Any]:
     """{flows: {switch: ...}, meters: {switch: ...}, queues: {interface: ...}}."""
-    queues = queue_changes(before.queues, after.queues)
-    return Change.diff(switch_changes(before, after).values(), queues)
+    return described(switch_changes(before, after), before, after)
+
+
+def described(changes: Mapping[str, Change], before: Side, after: Side) -> dict[str, Any]:
+    """`network_diff` of changes that are known already."""
+    return Change.diff(changes.values(), queue_changes(before.queues, after.queues))
 
 
 def rates_json(rates: QueueRates | None) -> dict[str, int] | None:

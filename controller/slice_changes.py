@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from controller.contracts.decisions import Confirmation
 from controller.contracts.inventory import Inventory
-from controller.network_diff import Side, network_diff, switch_changes
+from controller.network_diff import Side, described, network_diff, switch_changes
 from controller.outcome import EnforcementResult, confirmations_of, undone
 from controller.queues import Applied, Queues, QueuesByInterface
 from controller.reconcile import Change
@@ -23,6 +23,12 @@ from controller.slice_life import Document, Planned, applied
 from controller.switches import Switches
 
 ApplyQueues = Callable[[Mapping[str, Queues]], Awaitable[Applied | str]]
+
+Beside = Callable[[Planned], Awaitable[None]]
+
+
+async def nothing_beside(planned: Planned) -> None:
+    """For networks without hosts to tell."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +82,11 @@ class SliceChanges:
         diff = network_diff(self._now(), Side.of(planned.network, planned.state))
         return SliceOutcome(planned, EnforcementResult(diff=diff))
 
-    async def apply(self, document: Document) -> SliceOutcome:
+    async def apply(self, document: Document, beside: Beside) -> SliceOutcome:
         """Make it so, confirmed, or leave everything as it was.
 
+        `beside` is what else the change needs, done while the switches are at work; it
+        must not raise, and its caller undoes it when the result is not confirmed.
         Raises what `slice_life.applied` raises; what a switch refused is in the result.
         """
         asked_s = time.perf_counter()
@@ -86,18 +94,20 @@ class SliceChanges:
             held_s = time.perf_counter()
             planned = applied(self._inventory, self._switches.state, document)
             before, after = self._now(), Side.of(planned.network, planned.state)
-            diff = network_diff(before, after)
+            changes = switch_changes(before, after)
             progress = _Progress()
             progress.steps_ms["wait"] = _ms(held_s - asked_s)
             progress.steps_ms["plan"] = _ms(time.perf_counter() - held_s)
-            await self._make(before, after, progress)
+            others = asyncio.ensure_future(beside(planned))
+            await self._make(changes, before, after, progress)
+            await others
             enforced_ns = time.time_ns()
             if progress.confirmed:
                 cookies = {n: p.counted_cookies() for n, p in after.programs.items()}
                 self._switches.adopt(planned.network, planned.state, cookies)
             result = EnforcementResult(
                 progress.confirmations(),
-                diff,
+                described(changes, before, after),
                 {"enforced": enforced_ns, "confirmed": time.time_ns()},
                 progress.steps_ms,
             )
@@ -108,9 +118,11 @@ class SliceChanges:
     def _now(self) -> Side:
         return Side.of(self._switches.network, self._switches.state)
 
-    async def _make(self, before: Side, after: Side, progress: _Progress) -> None:
+    async def _make(
+        self, changes: Mapping[str, Change], before: Side, after: Side, progress: _Progress
+    ) -> None:
         """Three steps; the first that fails is the last."""
-        changes = {n: c.in_order() for n, c in switch_changes(before, after).items()}
+        parts_of = {n: c.in_order() for n, c in changes.items()}
         both: QueuesByInterface = {
             name: {**before.queues[name], **queues} for name, queues in after.queues.items()
         }
@@ -122,7 +134,7 @@ class SliceChanges:
         for words, part, old, new in steps:
             started_s = time.perf_counter()
             changed = {name: q for name, q in new.items() if q != old[name]}
-            parts = {n: c[part] for n, c in changes.items() if not c[part].is_empty}
+            parts = {n: c[part] for n, c in parts_of.items() if not c[part].is_empty}
             await self._step(parts, changed, progress)
             progress.steps_ms[words] = _ms(time.perf_counter() - started_s)
             if not progress.confirmed:

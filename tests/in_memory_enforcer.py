@@ -20,7 +20,7 @@ from controller.guard import ReservationKey, key_of
 from controller.network_state import Attachment, NetworkState, initial_state, shaped
 from controller.outcome import EnforcementResult
 from controller.ric.measurement import ClassCount, CounterSample
-from controller.slice_changes import SliceOutcome
+from controller.slice_changes import Beside, SliceOutcome, nothing_beside
 from controller.slice_life import applied
 
 
@@ -57,13 +57,17 @@ class InMemoryEnforcer:
         return NetworkState(attachments, self._reservations, self._slices)
 
     async def change_slices(
-        self, document: Mapping[str, Any], dry_run: bool = False
+        self,
+        document: Mapping[str, Any],
+        dry_run: bool = False,
+        beside: Beside = nothing_beside,
     ) -> SliceOutcome:
         """What is planned is what the pure core says; only the switches are missing."""
         planned = applied(self._inventory, self.state, document)
         if dry_run:
             return SliceOutcome(planned, EnforcementResult(diff={"flows": {}}))
         self.calls.append((document["kind"], str(planned.slice_id)))
+        await beside(planned)
         confirmations = self._confirmations([cell.switch for cell in self._inventory.cells])
         if all(c.confirmed for c in confirmations):
             self._slices = dict(planned.state.slices)

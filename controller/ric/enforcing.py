@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from controller.contracts.decisions import Confirmation
@@ -63,8 +63,14 @@ class Enforcing(Protocol):
         self, cell_id: str, reservations: Sequence[Reservation], dry_run: bool = False
     ) -> Outcome: ...
     async def handover(self, ue_id: str, cell_id: str, dry_run: bool = False) -> Outcome: ...
-    async def change_slices(self, document: Document, dry_run: bool = False) -> SliceEnforced:
-        """Create, change or terminate a slice: `slice_life` has documents and errors."""
+    async def change_slices(
+        self,
+        document: Document,
+        dry_run: bool = False,
+        beside: Callable[[Planned], Awaitable[None]] = ...,
+    ) -> SliceEnforced:
+        """Create, change or terminate a slice: `slice_life` has documents and errors.
+        `beside` runs while the switches are at work."""
 
     async def sample(self) -> CounterSample: ...
 

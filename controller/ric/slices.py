@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ from controller.errors import (
 from controller.network_state import NetworkState
 from controller.ric.enforcing import Enforcing, SliceEnforced
 from controller.ric.errors import Conflict, Malformed, NotFound, RicError, Unreachable
+from controller.slice_life import Planned
 from controller.slice_promises import named
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,15 @@ class SliceLife:
         started_s = time.perf_counter()
         async with self._lock:
             before = self._enforcer.state
-            outcome = await self._enforced(document, dry_run)
+            hosts: list[Confirmation] = []
+            hosts_ms: list[float] = []
+
+            async def tell_hosts(planned: Planned) -> None:
+                told_s = time.perf_counter()
+                hosts.append(await self._tell_hosts(planned.state))
+                hosts_ms.append(_ms(time.perf_counter() - told_s))
+
+            outcome = await self._enforced(document, dry_run, tell_hosts)
             slice_id = outcome.planned.slice_id
             if slice_id is None:
                 raise Malformed(f"{document.get('kind')!r} is not about a slice")
@@ -123,9 +132,7 @@ class SliceLife:
             made = SliceChange(document["kind"], slice_id, live, dry_run, outcome)
             if dry_run:
                 return made
-            confirmed_s = time.perf_counter()
-            hosts = await self._tell_hosts()
-            told_s = time.perf_counter()
+            self._tell_controllers()
             self._on_changed()
             elapsed_ms = _ms(time.perf_counter() - started_s)
             made = SliceChange(
@@ -134,28 +141,31 @@ class SliceLife:
                 live,
                 dry_run,
                 outcome,
-                [*outcome.result.confirmations, hosts],
+                [*outcome.result.confirmations, *hosts],
                 elapsed_ms,
-                {**outcome.result.steps_ms, "hosts": _ms(told_s - confirmed_s)},
+                {**outcome.result.steps_ms, "hosts (beside)": sum(hosts_ms)},
             )
         self._note(made, before, caller)
         self._audit.note("slice", caller, intent=document, elapsed_ms=elapsed_ms)
         return made
 
-    async def _enforced(self, document: Document, dry_run: bool) -> SliceEnforced:
+    async def _enforced(
+        self, document: Document, dry_run: bool, beside: Callable[[Planned], Awaitable[None]]
+    ) -> SliceEnforced:
         try:
-            outcome = await self._enforcer.change_slices(document, dry_run)
+            outcome = await self._enforcer.change_slices(document, dry_run, beside)
         except ControllerError as error:
             raise ric_error(error) from None
         missing = [c for c in outcome.result.confirmations if not c.confirmed]
         if missing:
+            await self._tell_hosts(self._enforcer.state)
             raise NotConfirmed(
                 "; ".join(f"{c.switch}: {c.detail or 'no confirmation'}" for c in missing),
                 "nothing changed; is every switch connected? see ./testbed.sh status",
             )
         return outcome
 
-    async def _tell_hosts(self) -> Confirmation:
+    def _tell_controllers(self) -> None:
         """Remembered first, so that a process that starts anew meanwhile reads the same."""
         live = list(self._enforcer.state.slices.values())
         remember(self._run, live)
@@ -164,6 +174,10 @@ class SliceLife:
             task = asyncio.ensure_future(_notify(edge, connection, told))
             self._notices.add(task)
             task.add_done_callback(self._notices.discard)
+
+    async def _tell_hosts(self, state: NetworkState) -> Confirmation:
+        """Hosts get and lose addresses; with rules or not, what has none is dropped."""
+        told = documents(state.slices.values())
         try:
             hosts = await self._hosts.call("slices", HOSTS_TIMEOUT_S, live=told)
         except RpcError as error:
@@ -172,9 +186,8 @@ class SliceLife:
         return Confirmation(switch="hosts", confirmed=True, detail=detail)
 
     async def synchronise(self) -> None:
-        """After a start: hosts and local controllers as the state says."""
-        if self._run.live_slices.exists():
-            await self._tell_hosts()
+        """After a restart: hosts as the state says, whatever was half made before."""
+        await self._tell_hosts(self._enforcer.state)
 
     # -- what lived -------------------------------------------------------------------
 
