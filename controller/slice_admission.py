@@ -3,8 +3,8 @@
 A promise is a guaranteed rate (L2) on a cell's downlink.  It fits where all promises
 together stay within `reservable_ratio` of the link.  Nothing is oversubscribed,
 real-time least of all: its ceiling is its guarantee.  Backhaul links have no
-reservations; every pair gets an equal share there, so what counts is that each
-slice's promise fits its share, the newcomer's and those made before.
+reservations; slices share them in proportion to their SLAs' guaranteed rates, so what
+counts is that each promise fits its share, the newcomer's and those made before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from controller.contracts.inventory import Cell
 from controller.contracts.slices import BACKGROUND_SLICE_ID
 from controller.network_state import NetworkState
 from controller.network_view import Network
-from controller.queues import own_queue_pairs
+from controller.queues import link_shares
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Room:
     reservable_kbps: int
     link_kbps: int
     promised: Mapping[str, int] = field(default_factory=dict)
-    shares: int = 1
-    """Into how many equal parts the link is divided (1: by reservation)."""
+    share_kbps: int | None = None
+    """The slice's part of a link that is shared by promise (None: by reservation)."""
 
     @property
     def left_kbps(self) -> int:
         """What nobody was promised; below 0 where too much was promised already."""
-        if self.shares > 1:
-            return self.reservable_kbps // self.shares
+        if self.share_kbps is not None:
+            return self.share_kbps
         return self.reservable_kbps - sum(self.promised.values())
 
     @property
@@ -47,8 +47,8 @@ class Room:
         """`sbs1: asked 6.0 Mbit/s, 2.3 left of 8.6 reservable, promised: embb 4.2, urllc 2.1`."""
         asked = f"{self.link}: asked {_mbps(self.asked_kbps)} Mbit/s, {_mbps(self.left_kbps)} left"
         of = f"of {_mbps(self.reservable_kbps)} reservable"
-        if self.shares > 1:
-            return f"{asked}: one of {self.shares} equal shares {of}"
+        if self.share_kbps is not None:
+            return f"{asked}: its share by promise {of}"
         held = ", ".join(f"{name} {_mbps(kbps)}" for name, kbps in self.promised.items())
         return f"{asked} {of}, promised: {held or 'nothing'}"
 
@@ -61,7 +61,7 @@ class Room:
             "reservable_kbps": self.reservable_kbps,
             "link_kbps": self.link_kbps,
             "promised_kbps": dict(self.promised),
-            "shares": self.shares,
+            "share_kbps": self.share_kbps,
         }
 
 
@@ -107,17 +107,18 @@ def _downlink(network: Network, after: NetworkState, cell: Cell, slice_id: int) 
 
 
 def _backhaul(network: Network, after: NetworkState, cell: Cell, slice_id: int) -> Iterator[Room]:
-    """The core's port towards the cell, where that has a rate; the largest promise of the slice."""
+    """The core's port towards the cell, where that has a rate."""
     port = next(p for p in network.ports[network.core] if p.port_no == cell.core_port)
     if port.rate_kbps is None:
         return
     held = after.reservations.get(cell.cell_id, {}).values()
+    shares = link_shares(network, port.rate_kbps)
     yield Room(
         link=f"{network.core}-{cell.switch}",
-        asked_kbps=max((r.min_kbps for r in held if r.slice_id == slice_id), default=0),
+        asked_kbps=sum(r.min_kbps for r in held if r.slice_id == slice_id),
         reservable_kbps=round(port.rate_kbps * network.inventory.reservable_ratio),
         link_kbps=port.rate_kbps,
-        shares=max(1, len(own_queue_pairs(network))),
+        share_kbps=sum(kbps for key, kbps in shares.items() if key[0] == slice_id),
     )
 
 

@@ -67,7 +67,7 @@ class RoomDocument(BaseModel):
     reservable_kbps: int
     link_kbps: int
     promised_kbps: dict[str, int]
-    shares: int
+    share_kbps: int | None
 
 
 class SliceChangeDocument(BaseModel):
@@ -75,7 +75,7 @@ class SliceChangeDocument(BaseModel):
 
     kind: str
     dry_run: bool
-    slice: LiveSlice | None
+    slice: LiveSlice
     slice_id: int
     admission: list[RoomDocument]
     confirmations: list[Confirmation]

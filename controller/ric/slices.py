@@ -49,11 +49,11 @@ class NotConfirmed(RicError):
 
 @dataclass(frozen=True)
 class SliceChange:
-    """What became of one intent. `live`: the slice after it (None: it ended)."""
+    """What became of one intent. `live`: the slice after it, or as it was when it ended."""
 
     kind: str
     slice_id: int
-    live: LiveSlice | None
+    live: LiveSlice
     dry_run: bool
     outcome: SliceEnforced
     confirmations: list[Confirmation] = field(default_factory=list)
@@ -64,7 +64,7 @@ class SliceChange:
         return {
             "kind": self.kind,
             "dry_run": self.dry_run,
-            "slice": None if self.live is None else self.live.model_dump(mode="json"),
+            "slice": self.live.model_dump(mode="json"),
             "slice_id": self.slice_id,
             "admission": [room.as_json() for room in self.outcome.planned.rooms],
             "confirmations": [c.model_dump() for c in self.confirmations],
@@ -128,7 +128,7 @@ class SliceLife:
             slice_id = outcome.planned.slice_id
             if slice_id is None:
                 raise Malformed(f"{document.get('kind')!r} is not about a slice")
-            live = outcome.planned.state.slices.get(slice_id)
+            live = outcome.planned.state.slices.get(slice_id) or before.slices[slice_id]
             made = SliceChange(document["kind"], slice_id, live, dry_run, outcome)
             if dry_run:
                 return made
@@ -145,7 +145,7 @@ class SliceLife:
                 elapsed_ms,
                 {**outcome.result.steps_ms, "hosts (beside)": sum(hosts_ms)},
             )
-        self._note(made, before, caller)
+        self._note(made, caller)
         self._audit.note("slice", caller, intent=document, elapsed_ms=elapsed_ms)
         return made
 
@@ -191,8 +191,8 @@ class SliceLife:
 
     # -- what lived -------------------------------------------------------------------
 
-    def _note(self, made: SliceChange, before: NetworkState, caller: str) -> None:
-        live = made.live or before.slices[made.slice_id]
+    def _note(self, made: SliceChange, caller: str) -> None:
+        live = made.live
         line = {
             "at_ns": time.time_ns(),
             "kind": made.kind,

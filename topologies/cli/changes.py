@@ -14,6 +14,7 @@ DryRun = Annotated[
     typer.Option("--dry-run", help="Change nothing; show the flows, meters, queues that would."),
 ]
 
+IN_PORT = 0xFFFF_FFF8
 _SIGNS = {"added": "+", "modified": "~", "replaced": "~", "deleted": "-"}
 
 
@@ -57,7 +58,7 @@ def _flow(flow: Mapping[str, Any]) -> str:
         does.append(f"write {flow['metadata'][0]:#x}/{flow['metadata'][1]:#x}")
     if flow["goto"] is not None:
         does.append(f"goto {flow['goto']}")
-    does = does or ["drop"]
+    does = [word.replace(str(IN_PORT), "in_port") for word in does] or ["drop"]
     return f"flow table {flow['table_id']} priority {flow['priority']} {match} -> {', '.join(does)}"
 
 
@@ -80,7 +81,7 @@ def print_slice_change(change: Mapping[str, Any], as_json: bool) -> None:
         return
     what = change["kind"].partition(".")[2]
     live = change["slice"]
-    name = live["slice"]["name"] if live else f"slice_id {change['slice_id']}"
+    name = live["slice"]["name"]
     for room in change["admission"]:
         print(_room(room))
     if change["dry_run"]:
@@ -95,7 +96,7 @@ def print_slice_change(change: Mapping[str, Any], as_json: bool) -> None:
 def _room(room: Mapping[str, Any]) -> str:
     verdict = "fits" if room["fits"] else "does not fit"
     promised = ", ".join(f"{n} {kbps / 1000:g}" for n, kbps in room["promised_kbps"].items())
-    shares = f", {room['shares']} equal shares" if room["shares"] > 1 else ""
+    shares = "" if room["share_kbps"] is None else ", its share by promise"
     return (
         f"{room['link']}: asked {room['asked_kbps'] / 1000:g} Mbit/s, "
         f"{room['left_kbps'] / 1000:g} left of {room['reservable_kbps'] / 1000:g} reservable"
