@@ -116,6 +116,7 @@ class Measurement:
             switches=self._switch_counts(),
             twins=twins,
             versions=versions(),
+            slice_life=rpc.call(self._run.ric_socket, "slice_life", 30.0),
             delay="wirefilter",
         )
         return write_results(out, evidence)

@@ -203,6 +203,17 @@ class SliceLife:
             "sla": live.slice.sla.model_dump(mode="json"),
             "cells": live.slice.cells,
             "users": live.users,
+            "reserved": [
+                {
+                    "cell_id": cell_id,
+                    "traffic_class": r.traffic_class.value,
+                    "min_kbps": r.min_kbps,
+                    "max_kbps": r.max_kbps,
+                }
+                for cell_id, held in made.outcome.planned.state.reservations.items()
+                for r in held.values()
+                if r.slice_id == made.slice_id
+            ],
             "elapsed_ms": made.elapsed_ms,
         }
         self._lived.append(line)
