@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.contracts.inventory import Cell
+from controller.contracts.inventory import Cell, SwitchRole
 from controller.contracts.slices import BACKGROUND_SLICE_ID
 from controller.network_state import NetworkState
 from controller.network_view import Network
@@ -108,13 +108,15 @@ def _downlink(network: Network, after: NetworkState, cell: Cell, slice_id: int) 
 
 def _backhaul(network: Network, after: NetworkState, cell: Cell, slice_id: int) -> Iterator[Room]:
     """The core's port towards the cell, where that has a rate."""
-    port = next(p for p in network.ports[network.core] if p.port_no == cell.core_port)
-    if port.rate_kbps is None:
+    of_core = (s.name for s in network.switches.values() if s.role is SwitchRole.CORE)
+    ports = network.ports.get(next(of_core, ""), ())
+    port = next((p for p in ports if p.port_no == cell.core_port), None)
+    if port is None or port.rate_kbps is None:
         return
     held = after.reservations.get(cell.cell_id, {}).values()
     shares = link_shares(network, port.rate_kbps)
     yield Room(
-        link=f"{network.core}-{cell.switch}",
+        link=f"{port.switch}-{cell.switch}",
         asked_kbps=sum(r.min_kbps for r in held if r.slice_id == slice_id),
         reservable_kbps=round(port.rate_kbps * network.inventory.reservable_ratio),
         link_kbps=port.rate_kbps,

@@ -24,7 +24,7 @@ from controller.switches import Switches
 
 ApplyQueues = Callable[[Mapping[str, Queues]], Awaitable[Applied | str]]
 
-Beside = Callable[[Planned], Awaitable[None]]
+Beside = Callable[[Planned], Awaitable[Confirmation | None]]
 
 
 async def nothing_beside(planned: Planned) -> None:
@@ -46,11 +46,13 @@ class _Progress:
     answers: dict[str, Answer] = field(default_factory=dict)
     queue_words: list[str] = field(default_factory=list)
     queues_failed: bool = False
+    beside: list[Confirmation] = field(default_factory=list)
     steps_ms: dict[str, float] = field(default_factory=dict)
 
     @property
     def confirmed(self) -> bool:
-        return not self.queues_failed and all(a.confirmed for a in self.answers.values())
+        switches = all(a.confirmed for a in self.answers.values())
+        return switches and not self.queues_failed and all(c.confirmed for c in self.beside)
 
     def note(self, answers: Mapping[str, Answer]) -> None:
         for name, answer in answers.items():
@@ -59,13 +61,17 @@ class _Progress:
             confirmed = answer.confirmed and (earlier is None or earlier.confirmed)
             self.answers[name] = Answer(confirmed, words, answer.at_ns)
 
+    def note_beside(self, confirmation: Confirmation | None) -> None:
+        if confirmation is not None:
+            self.beside.append(confirmation)
+
     def confirmations(self) -> list[Confirmation]:
         found = confirmations_of(self.answers)
         if self.queue_words:
             detail = "; ".join(self.queue_words)
             confirmed = not self.queues_failed
             found.append(Confirmation(switch="queues", confirmed=confirmed, detail=detail))
-        return found
+        return [*found, *self.beside]
 
 
 class SliceChanges:
@@ -85,8 +91,9 @@ class SliceChanges:
     async def apply(self, document: Document, beside: Beside) -> SliceOutcome:
         """Make it so, confirmed, or leave everything as it was.
 
-        `beside` is what else the change needs, done while the switches are at work; it
-        must not raise, and its caller undoes it when the result is not confirmed.
+        `beside` is what else the change needs, done while the switches are at work.  It
+        must not raise; without its confirmation the whole is undone, and its own part is
+        its caller's to undo.
         Raises what `slice_life.applied` raises; what a switch refused is in the result.
         """
         asked_s = time.perf_counter()
@@ -100,7 +107,7 @@ class SliceChanges:
             progress.steps_ms["plan"] = _ms(time.perf_counter() - held_s)
             others = asyncio.ensure_future(beside(planned))
             await self._make(changes, before, after, progress)
-            await others
+            progress.note_beside(await others)
             enforced_ns = time.time_ns()
             if progress.confirmed:
                 cookies = {n: p.counted_cookies() for n, p in after.programs.items()}

@@ -62,12 +62,11 @@ class InMemoryEnforcer:
         dry_run: bool = False,
         beside: Beside = nothing_beside,
     ) -> SliceOutcome:
-        """What is planned is what the pure core says; only the switches are missing."""
+        """What is planned is what the pure core says; switches and hosts are missing."""
         planned = applied(self._inventory, self.state, document)
         if dry_run:
             return SliceOutcome(planned, EnforcementResult(diff={"flows": {}}))
         self.calls.append((document["kind"], str(planned.slice_id)))
-        await beside(planned)
         confirmations = self._confirmations([cell.switch for cell in self._inventory.cells])
         if all(c.confirmed for c in confirmations):
             self._slices = dict(planned.state.slices)

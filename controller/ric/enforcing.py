@@ -67,7 +67,7 @@ class Enforcing(Protocol):
         self,
         document: Document,
         dry_run: bool = False,
-        beside: Callable[[Planned], Awaitable[None]] = ...,
+        beside: Callable[[Planned], Awaitable[Confirmation | None]] = ...,
     ) -> SliceEnforced:
         """Create, change or terminate a slice: `slice_life` has documents and errors.
         `beside` runs while the switches are at work."""

@@ -29,6 +29,7 @@ from controller.errors import (
     UnknownTargetError,
 )
 from controller.network_state import NetworkState
+from controller.outcome import EnforcementResult
 from controller.ric.enforcing import Enforcing, SliceEnforced
 from controller.ric.errors import Conflict, Malformed, NotFound, RicError, Unreachable
 from controller.slice_life import Planned
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 HOSTS_TIMEOUT_S = 10.0
 NOTICE_TIMEOUT_S = 2.0
 Document = dict[str, Any]
+TellHosts = Callable[[Planned], Awaitable[Confirmation]]
 
 
 class NotConfirmed(RicError):
@@ -56,9 +58,13 @@ class SliceChange:
     live: LiveSlice
     dry_run: bool
     outcome: SliceEnforced
-    confirmations: list[Confirmation] = field(default_factory=list)
     elapsed_ms: float = 0.0
     steps_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def result(self) -> EnforcementResult:
+        """As a decision's outcome."""
+        return self.outcome.result
 
     def document(self) -> Document:
         return {
@@ -67,7 +73,7 @@ class SliceChange:
             "slice": self.live.model_dump(mode="json"),
             "slice_id": self.slice_id,
             "admission": [room.as_json() for room in self.outcome.planned.rooms],
-            "confirmations": [c.model_dump() for c in self.confirmations],
+            "confirmations": [c.model_dump() for c in self.result.confirmations],
             "diff": self.outcome.result.diff,
             "elapsed_ms": self.elapsed_ms,
             "steps_ms": self.steps_ms,
@@ -116,13 +122,13 @@ class SliceLife:
         started_s = time.perf_counter()
         async with self._lock:
             before = self._enforcer.state
-            hosts: list[Confirmation] = []
             hosts_ms: list[float] = []
 
-            async def tell_hosts(planned: Planned) -> None:
+            async def tell_hosts(planned: Planned) -> Confirmation:
                 told_s = time.perf_counter()
-                hosts.append(await self._tell_hosts(planned.state))
+                said = await self._tell_hosts(planned.state)
                 hosts_ms.append(_ms(time.perf_counter() - told_s))
+                return said
 
             outcome = await self._enforced(document, dry_run, tell_hosts)
             slice_id = outcome.planned.slice_id
@@ -141,7 +147,6 @@ class SliceLife:
                 live,
                 dry_run,
                 outcome,
-                [*outcome.result.confirmations, *hosts],
                 elapsed_ms,
                 {**outcome.result.steps_ms, "hosts (beside)": sum(hosts_ms)},
             )
@@ -150,7 +155,10 @@ class SliceLife:
         return made
 
     async def _enforced(
-        self, document: Document, dry_run: bool, beside: Callable[[Planned], Awaitable[None]]
+        self,
+        document: Document,
+        dry_run: bool,
+        beside: Callable[[Planned], Awaitable[Confirmation]],
     ) -> SliceEnforced:
         try:
             outcome = await self._enforcer.change_slices(document, dry_run, beside)

@@ -19,12 +19,13 @@ from controller.ric.decision_log import DecisionLog
 from controller.ric.decisions import Pipeline
 from controller.ric.effects import CounterPoller, EffectWatch
 from controller.ric.enforcing import Enforcing
-from controller.ric.intents import ReserveIntent
+from controller.ric.intents import ReserveIntent, SliceIntent
 from controller.ric.judgement import UserEvidence
 from controller.ric.measurement import CounterSample
 from controller.ric.neighbours import HandoverNotices, UserTwins
 from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
+from controller.ric.presence import WatchedPresence
 from controller.ric.slices import SliceLife
 from controller.ric.xapps import Xapps
 
@@ -53,14 +54,20 @@ class Ric:
         self.audit = Audit(self._audit_lines)
         self.centre = Centre(inventory, enforcer.reservations)
         self.decisions = DecisionLog(self._decision_lines)
+        self.slices = SliceLife(run, enforcer, self.audit, self._slices_changed)
         self.pipeline = Pipeline(
-            inventory, enforcer, self.decisions, self.audit, self.centre.traces, self._applied
+            inventory,
+            enforcer,
+            self.decisions,
+            self.audit,
+            self.centre.traces,
+            self._applied,
+            slices=self.slices,
         )
         self.notices = HandoverNotices(run, inventory)
         self.user_twins = UserTwins(run, inventory)
         self.effects = EffectWatch(self._judged, self._user_evidence)
         self.poller = CounterPoller(self.read_counters, self._counted)
-        self.slices = SliceLife(run, enforcer, self.audit, self._slices_changed)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
         self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
 
@@ -99,12 +106,21 @@ class Ric:
                 record.hops_ns["guarded"],
                 confirmed_ns,
             )
+        elif isinstance(intent, SliceIntent):
+            self._watch_slice(record.decision_id, intent, confirmed_ns)
         else:
             self.notices.announce(intent.ue_id, intent.cell_id)
             self.effects.watch_handover(
                 record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
             )
         self._publish_decision(record.decision_id)
+
+    def _watch_slice(self, decision_id: str, intent: SliceIntent, confirmed_ns: int) -> None:
+        slice_id = self.slices.slice_id(str(intent.s_nssai))
+        cells = intent.cells or frozenset(c.cell_id for c in self.inventory.cells)
+        self.effects.watch_presence(
+            WatchedPresence(decision_id, slice_id, cells, intent.wanted, confirmed_ns)
+        )
 
     def _judged(self, decision_id: str, effect: Effect, detail: dict[str, Any]) -> None:
         self.decisions.judge(decision_id, effect, detail)

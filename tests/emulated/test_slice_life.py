@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from controller.contracts.addressing import service_ip, session_ip
+from controller.contracts.decisions import Confirmation
+from controller.contracts.live_slices import current_inventory, remember
+from controller.enforcement import Enforcer
 from controller.errors import AdmissionError, SliceConflictError, SliceError, UnknownTargetError
 from controller.slice_changes import SliceOutcome
 from controller.slice_life import Planned
@@ -209,6 +212,33 @@ class TestLife:
             assert 'min-rate="2500000"' in rows
         finally:
             change(net, terminate())
+
+
+def test_a_restarted_ric_finds_the_slices_and_changes_nothing(net: Enforced) -> None:
+    """By the run folder alone: its inventory knows only what was built."""
+    run = net.testbed.run
+    assert change(net, create()).result.confirmed
+    try:
+        remember(run, list(net.enforcer.state.slices.values()))
+
+        async def restarted() -> list[Confirmation]:
+            second = Enforcer(current_inventory(run), run)
+            assert second.state.slices == net.enforcer.state.slices
+            for cell in ("ap1", "ap2"):  # reservations are not the run folder's to remember
+                held = net.enforcer.reservations(cell)
+                second._switches.state = second.state.reserved(cell, held)
+            await second.start()
+            try:
+                return list(await second.install())
+            finally:
+                await second.stop()
+
+        for confirmation in net.run(restarted()):
+            assert confirmation.confirmed
+            assert confirmation.detail.startswith(("nothing to change", "0 queues set"))
+    finally:
+        assert change(net, terminate()).result.confirmed
+        run.live_slices.unlink()
 
 
 class TestRefusals:
