@@ -51,6 +51,9 @@ def create(
     users: Users = None,
     cells: Cells = None,
     reserve: Reserve = None,
+    no_reservation: Annotated[
+        bool, typer.Option("--no-reservation", help="Hold nothing; an xApp plans it.")
+    ] = False,
     user_max_mbps: UserMax = None,
     service: Annotated[
         list[str] | None,
@@ -81,6 +84,7 @@ def create(
                 "sla": sla,
                 "default_class": traffic_class.value,
                 **_given(users=users, cells=cells, user_max_mbps=user_max_mbps),
+                **({"reservations": []} if no_reservation else {}),
                 **_given(reservations=_reservations(reserve)),
                 **_given(services=[_service(text) for text in service or []]),
             }
