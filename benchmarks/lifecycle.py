@@ -2,7 +2,7 @@
 
 On a running testbed, by its API: the time is the caller's, from request to answer, when
 every switch, queue and host has confirmed.  Other slices' delay and lost probes
-while slices come and go are compared with the same run's before.
+while slices come and go are compared with the same seconds of a run without.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,7 +21,10 @@ from controller.contracts.run_folder import current_run
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import Northbound, running
 
+T = TypeVar("T")
+
 CREATE_ASKED_MS = 100.0
+START_S = 5.0
 PAUSE_S = 0.15
 """Between two changes; faster than anybody decides, slow enough for others to be seen."""
 SPEC = {
@@ -92,14 +94,9 @@ def cycle(api: Northbound, repetitions: int) -> dict[str, Stopwatch]:
     return watches
 
 
-def quiet(duration_s: float) -> dict[str, Any]:
-    """Figures of the slices, by name, while nothing comes or goes."""
-    told = json.loads(testbed("measure", "--duration", str(duration_s), "--json").stdout)
-    return {s["name"]: s for s in told["slices"]}
-
-
-def others(summary: dict[str, Any], before: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each slice that was there noticed."""
+def others(summary: dict[str, Any], quiet: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each slice that was there noticed, beside the same seconds of a quiet run."""
+    undisturbed = {item["name"]: item for item in quiet["slices"]}
     found = []
     for item in summary["slices"]:
         probes = [
@@ -113,36 +110,49 @@ def others(summary: dict[str, Any], before: dict[str, Any]) -> list[dict[str, An
                 "probes_sent": sum(f["sent_packets"] for f in probes),
                 "probes_lost": sum(f["lost_packets"] for f in probes),
                 "p99_ms": item["owd_ms"]["p99"],
-                "p99_before_ms": before[item["name"]]["owd_ms"]["p99"],
+                "p99_quiet_ms": undisturbed[item["name"]]["owd_ms"]["p99"],
                 "loss_ratio": item["loss_ratio"],
-                "loss_ratio_before": before[item["name"]]["loss_ratio"],
+                "loss_ratio_quiet": undisturbed[item["name"]]["loss_ratio"],
             }
         )
     return found
 
 
-def measure(scenario: str, policy: str, repetitions: int, quiet_s: float) -> dict[str, Any]:
+def measured(
+    scenario: str, policy: str, name: str, work: Callable[[Northbound], T]
+) -> tuple[T, dict[str, Any]]:
+    """A testbed of its own; `work` runs in the window that begins at `START_S` of the scenario."""
     testbed("up", scenario, "--policy", policy)
     try:
         run = running()
-        api = Northbound(run)
-        before = quiet(quiet_s)
+        while rpc.call(run.emulation_socket, "status")["t_s"] < START_S:
+            time.sleep(0.05)
         rpc.call(run.emulation_socket, "begin", 10.0)
-        watches = cycle(api, repetitions)
-        out = RESULTS / "lifecycle"
-        rpc.call(run.emulation_socket, "finish", 120.0, out=str(out))
+        api = Northbound(run)
+        done = work(api)
         api.close()
-        summary = json.loads((Path(out) / "summary.json").read_text())
+        out = RESULTS / "lifecycle" / name
+        rpc.call(run.emulation_socket, "finish", 120.0, out=str(out))
+        summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
+        return done, summary
     finally:
         if current_run() is not None:
             testbed("down")
+
+
+def measure(scenario: str, policy: str, repetitions: int) -> dict[str, Any]:
+    """Two runs of one seed: with slices that come and go, and the same seconds without."""
+    watches, summary = measured(scenario, policy, "changing", lambda api: cycle(api, repetitions))
+    duration_s = summary["duration_s"]
+    _, quiet = measured(scenario, policy, "quiet", lambda api: time.sleep(duration_s + 0.5))
     return {
         "scenario": scenario,
         "policy": policy,
         "changes": {name: watch.figures() for name, watch in watches.items()},
-        "others": others(summary, before),
+        "others": others(summary, quiet),
         "validity": summary["validity"],
-        "duration_s": summary["duration_s"],
+        "validity_quiet": quiet["validity"],
+        "duration_s": duration_s,
     }
 
 
@@ -151,9 +161,8 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--scenario", default="crossroads")
     parser.add_argument("--policy", default="static", help="xapps may hold all room at times")
-    parser.add_argument("--quiet", type=float, default=10, help="seconds of reference before")
     options = parser.parse_args()
-    figures = measure(options.scenario, options.policy, options.repetitions, options.quiet)
+    figures = measure(options.scenario, options.policy, options.repetitions)
     for name, change in figures["changes"].items():
         steps = ", ".join(f"{step} {ms:.1f}" for step, ms in change["steps_p50_ms"].items())
         print(
@@ -163,7 +172,7 @@ def main() -> int:
     for item in figures["others"]:
         print(
             f"{item['name']}: {item['probes_lost']} of {item['probes_sent']} probes lost, p99 "
-            f"{item['p99_ms']:.2f} ms (before {item['p99_before_ms']:.2f})"
+            f"{item['p99_ms']:.2f} ms (quiet run {item['p99_quiet_ms']:.2f})"
         )
     create_ms = figures["changes"]["create"]["p99_ms"]
     real_time = [o for o in figures["others"] if o["name"] == "urllc"] or figures["others"]
