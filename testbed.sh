@@ -13,6 +13,7 @@ policy_mark='# made by testbed.sh for one apt-get install; safe to delete'
 packages_run=(openvswitch-switch mininet iperf3 vdeplug vde-wirefilter iproute2 ethtool net-tools
     tcpdump iputils-ping python3-venv)
 packages_test=(chromium)
+packages_vm=(qemu-system-x86 mmdebstrap e2fsprogs openssh-client)
 interval_s=3 # how often a long step says that it is alive
 
 fail() {
@@ -239,6 +240,12 @@ case "${1:-} ${2:-}" in
         parts+=(test train)
         ;;
     train\ *) parts+=(train) ;;
+    'vm --help' | 'vm ' | 'vm ssh' | 'vm down') ;;
+    vm\ *)
+        packages+=("${packages_vm[@]}")
+        parts+=(test)
+        export HOLON_PACKAGES_RUN="${packages_run[*]}" # what the machine gets, too
+        ;;
     ' ' | '--help '* | '-h '*)
         if ! all_ready "${parts[@]}"; then
             usage_before_setup

@@ -94,21 +94,24 @@ def cycle(api: Northbound, repetitions: int) -> dict[str, Stopwatch]:
     return watches
 
 
+def probes_of(summary: dict[str, Any], slice_id: int) -> list[dict[str, Any]]:
+    of_slice = (f for f in summary["flows"] if f["slice_id"] == slice_id)
+    return [f for f in of_slice if f["name"].startswith("probe")]
+
+
 def others(summary: dict[str, Any], quiet: dict[str, Any]) -> list[dict[str, Any]]:
     """What each slice that was there noticed, beside the same seconds of a quiet run."""
     undisturbed = {item["name"]: item for item in quiet["slices"]}
     found = []
     for item in summary["slices"]:
-        probes = [
-            f
-            for f in summary["flows"]
-            if f["slice_id"] == item["slice_id"] and f["name"].startswith("probe")
-        ]
+        probes = probes_of(summary, item["slice_id"])
+        quiet_probes = probes_of(quiet, item["slice_id"])
         found.append(
             {
                 "name": item["name"],
                 "probes_sent": sum(f["sent_packets"] for f in probes),
                 "probes_lost": sum(f["lost_packets"] for f in probes),
+                "probes_lost_quiet": sum(f["lost_packets"] for f in quiet_probes),
                 "p99_ms": item["owd_ms"]["p99"],
                 "p99_quiet_ms": undisturbed[item["name"]]["owd_ms"]["p99"],
                 "loss_ratio": item["loss_ratio"],
@@ -171,7 +174,8 @@ def main() -> int:
         )
     for item in figures["others"]:
         print(
-            f"{item['name']}: {item['probes_lost']} of {item['probes_sent']} probes lost, p99 "
+            f"{item['name']}: {item['probes_lost']} of {item['probes_sent']} probes lost "
+            f"(quiet run {item['probes_lost_quiet']}), p99 "
             f"{item['p99_ms']:.2f} ms (quiet run {item['p99_quiet_ms']:.2f})"
         )
     create_ms = figures["changes"]["create"]["p99_ms"]

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from controller.contracts.addressing import COLLECTOR_IP
 from controller.contracts.inventory import Cell, Host, PortRole, SwitchRole
 from controller.errors import NetworkDescriptionError
+from controller.ip_versions import IP_VERSIONS
 from controller.network_state import NetworkState
 from controller.network_view import Network
 from controller.pipeline import (
     EGRESS,
     EGRESS_SHIFT,
     FORWARD,
-    IPV4,
     MatchFields,
     egress,
     matched,
@@ -55,13 +55,14 @@ def _to(
     in_port: int | None = None,
     kind: Kind = Kind.PATH,
     slice_id: int = NO_SLICE,
-) -> Flow:
-    match: MatchFields = {"eth_type": IPV4, "ipv4_dst": ip}
-    if in_port is not None:
-        match["in_port"] = in_port
+) -> Iterator[Flow]:
+    """To an address and its IPv6 twin."""
+    came_by: MatchFields = {} if in_port is None else {"in_port": in_port}
     priority = 300 if in_port is None else 400
     write = egress(port_no)
-    return rule(FORWARD, priority, match, kind=kind, slice_id=slice_id, write=write, goto=EGRESS)
+    for version in IP_VERSIONS:
+        match = {**came_by, **version.sent_to(ip)}
+        yield rule(FORWARD, priority, match, kind=kind, slice_id=slice_id, write=write, goto=EGRESS)
 
 
 def _on_air(network: Network, state: NetworkState) -> Iterator[Flow]:
@@ -76,7 +77,7 @@ def _on_air(network: Network, state: NetworkState) -> Iterator[Flow]:
         for cell_id in sorted(attachment.accepted):
             for address in network.user_addresses(user):
                 air_port = cells[cell_id].air_port
-                yield _to(address.ip, port_no, air_port, Kind.USER, address.slice_id)
+                yield from _to(address.ip, port_no, air_port, Kind.USER, address.slice_id)
     sink = network.filler_sink()
     if sink is None:
         return
@@ -84,19 +85,20 @@ def _on_air(network: Network, state: NetworkState) -> Iterator[Flow]:
         ip = network.filler_ip(cell.cell_id)
         if ip is None:
             continue
-        yield _to(ip, sink.port_no, cell.air_port)
-        match: MatchFields = {"in_port": sink.port_no, "eth_type": IPV4, "ipv4_src": ip}
-        yield rule(FORWARD, 300, match, write=egress(cell.air_port), goto=EGRESS)
+        yield from _to(ip, sink.port_no, cell.air_port)
+        for version in IP_VERSIONS:
+            match: MatchFields = {"in_port": sink.port_no, **version.sent_by(ip)}
+            yield rule(FORWARD, 300, match, write=egress(cell.air_port), goto=EGRESS)
 
 
 def _on_access_point(network: Network, state: NetworkState, cell: Cell) -> Iterator[Flow]:
     for ue_id, attachment in state.attachments.items():
         if cell.cell_id in attachment.carried:
             for address in network.user_addresses(network.users[ue_id]):
-                yield _to(address.ip, cell.down_port)
+                yield from _to(address.ip, cell.down_port)
     filler_ip = network.filler_ip(cell.cell_id)
     if filler_ip is not None:
-        yield _to(filler_ip, cell.down_port)
+        yield from _to(filler_ip, cell.down_port)
     for host in _servers_on(network, cell.switch):
         yield from _to_server(network, host, host.port_no)
     yield from _collector_at_access_point(network, cell)
@@ -104,20 +106,20 @@ def _on_access_point(network: Network, state: NetworkState, cell: Cell) -> Itera
     for slice_id in network.slice_ids:
         match: MatchFields = {"in_port": cell.up_port, "metadata": matched(of_slice(slice_id))}
         yield rule(FORWARD, 200, match, kind=Kind.MISS, slice_id=slice_id)
-    yield rule(FORWARD, 100, {"eth_type": IPV4}, write=egress(cell.up_port), goto=EGRESS)
+    yield rule(FORWARD, 100, {}, write=egress(cell.up_port), goto=EGRESS)
 
 
 def _on_core(network: Network, state: NetworkState) -> Iterator[Flow]:
     for ue_id, attachment in state.attachments.items():
         port_no = network.cells[attachment.downlink].core_port
         for address in network.user_addresses(network.users[ue_id]):
-            yield _to(address.ip, port_no)
+            yield from _to(address.ip, port_no)
     for cell in network.cells.values():
         filler_ip = network.filler_ip(cell.cell_id)
         if filler_ip is not None:
-            yield _to(filler_ip, cell.core_port)
+            yield from _to(filler_ip, cell.core_port)
         edge = network.hosts[cell.edge]
-        yield _to(COLLECTOR_IP, _core_port_to(network, edge), cell.core_port)
+        yield from _to(COLLECTOR_IP, _core_port_to(network, edge), cell.core_port)
     for host in network.hosts.values():
         if network.switches[host.switch].role is not SwitchRole.AIR:
             yield from _to_server(network, host, _core_port_to(network, host))
@@ -128,7 +130,7 @@ def serving_cells(network: Network, core: SwitchProgram) -> dict[str, str]:
     cell_of_port = {c.core_port: c.cell_id for c in network.cells.values()}
     found = {}
     for user in network.users.values():
-        rule_now = core.flows.get(_to(user.infrastructure_ip, 0).key)
+        rule_now = core.flows.get(next(_to(user.infrastructure_ip, 0)).key)
         if rule_now is not None and rule_now.metadata is not None:
             cell_id = cell_of_port.get(rule_now.metadata[0] >> EGRESS_SHIFT)
             if cell_id is not None:
@@ -144,10 +146,10 @@ def _servers_on(network: Network, switch: str) -> list[Host]:
 def _to_server(network: Network, host: Host, port_no: int) -> Iterator[Flow]:
     """Own addresses, and the services it serves now (not those it only may serve)."""
     for address in host.addresses:
-        yield _to(address.ip, port_no)
+        yield from _to(address.ip, port_no)
     for service in network.services_of_host.get(host.name, ()):
         if service.host == host.name:
-            yield _to(service.address, port_no)
+            yield from _to(service.address, port_no)
 
 
 def _core_port_to(network: Network, host: Host) -> int:
@@ -160,7 +162,7 @@ def _collector_at_access_point(network: Network, cell: Cell) -> Iterator[Flow]:
     """The anycast address means this cell's edge from the air, another cell's from the core."""
     own = network.hosts[cell.edge]
     if own.switch == cell.switch:
-        yield _to(COLLECTOR_IP, own.port_no, cell.down_port)
+        yield from _to(COLLECTOR_IP, own.port_no, cell.down_port)
     from_elsewhere = {
         c.edge
         for c in network.cells.values()
@@ -172,4 +174,4 @@ def _collector_at_access_point(network: Network, cell: Cell) -> Iterator[Flow]:
             "other cells; give those cells one edge, or put the edges on different switches"
         )
     for name in from_elsewhere:
-        yield _to(COLLECTOR_IP, network.hosts[name].port_no, cell.up_port)
+        yield from _to(COLLECTOR_IP, network.hosts[name].port_no, cell.up_port)

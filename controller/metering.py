@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from controller.contracts.inventory import Cell, Reservation, SwitchRole
 from controller.contracts.queue_tree import LEAST_RATE_KBPS
 from controller.contracts.slices import dscp_of
+from controller.ip_versions import IP_VERSIONS
 from controller.network_state import NetworkState, PairKey
 from controller.network_view import Network
 from controller.pipeline import (
     FORWARD,
-    IPV4,
     USER_METER,
     MatchFields,
     matched,
@@ -100,11 +100,13 @@ def user_meters(
             meter_id = _user_meter_id(network, ue_id, session.slice_id, direction)
             use = MeterUse(cell_id, session.slice_id, None, direction, ue_id)
             meters[meter_id] = _meter(meter_id, round(limit_mbps * 1000), use)
-            match: MatchFields = {"eth_type": IPV4, "ipv4_dst": session.ip}
+            matches: list[MatchFields] = [v.sent_to(session.ip) for v in IP_VERSIONS]
             if on_air:
                 port_no = network.hosts[network.users[ue_id].host].port_no
-                match = {"in_port": port_no, "metadata": matched(of_slice(session.slice_id))}
-            flows.append(rule(USER_METER, 100, match, meter_id=meter_id, goto=FORWARD))
+                matches = [{"in_port": port_no, "metadata": matched(of_slice(session.slice_id))}]
+            flows += [
+                rule(USER_METER, 100, match, meter_id=meter_id, goto=FORWARD) for match in matches
+            ]
     return flows, meters
 
 

@@ -214,15 +214,15 @@ def error_words(error: Any) -> str:
 
 
 def _match(fields: Mapping[str, int | str]) -> Any:
-    return parser.OFPMatch(**{name: _wire(name, value) for name, value in fields.items()})
+    return parser.OFPMatch(**{name: _wire(value) for name, value in fields.items()})
 
 
-def _wire(name: str, value: int | str) -> Any:
-    """ "value/mask" becomes a pair, of numbers in the metadata."""
+def _wire(value: int | str) -> Any:
+    """ "value/mask" becomes a pair, of numbers where they are written in hexadecimal."""
     if isinstance(value, int) or "/" not in value:
         return value
     first, _, mask = value.partition("/")
-    return (int(first, 0), int(mask, 0)) if name == "metadata" else (first, mask)
+    return (int(first, 0), int(mask, 0)) if first.startswith("0x") else (first, mask)
 
 
 def _plain(value: Any) -> int | str:

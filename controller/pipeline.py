@@ -58,7 +58,8 @@ PORT_SECURITY = Table(
     "port_security",
     "a host's port passes only its own MAC and addresses; answers ARP for the gateway",
     _fields(
-        "in_port eth_src eth_type ipv4_src ipv4_dst ip_proto udp_dst arp_op arp_sha arp_spa arp_tpa"
+        "in_port vlan_vid eth_src eth_type ipv4_src ipv4_dst ipv6_src ipv6_dst ip_proto udp_dst "
+        "icmpv6_type arp_op arp_sha arp_spa arp_tpa"
     ),
     (1,),
     Miss.DROP,
@@ -67,7 +68,7 @@ CLASSIFY = Table(
     1,
     "classify",
     "at the edge by service address, else the slice's default class; between switches by DSCP",
-    _fields("metadata eth_type ipv4_src ipv4_dst ip_dscp"),
+    _fields("metadata eth_type ipv4_src ipv4_dst ipv6_src ipv6_dst ip_dscp"),
     (2,),
     Miss.DROP,
 )
@@ -75,7 +76,7 @@ ISOLATION = Table(
     2,
     "isolation",
     "sender and receiver both in the slice's prefix, else a violation",
-    _fields("metadata eth_type ipv4_src ipv4_dst"),
+    _fields("metadata eth_type ipv4_src ipv4_dst ipv6_src ipv6_dst"),
     (3,),
     Miss.DROP,
 )
@@ -83,7 +84,7 @@ USER_METER = Table(
     3,
     "user_meter",
     "a user's share of a slice, where the slice limits users",
-    _fields("in_port metadata eth_type ipv4_dst"),
+    _fields("in_port metadata eth_type ipv4_dst ipv6_dst"),
     (4,),
     Miss.CONTINUE,
 )
@@ -91,7 +92,7 @@ FORWARD = Table(
     4,
     "forward",
     "destination (on the air: serving cell) to egress port",
-    _fields("in_port metadata eth_type ipv4_src ipv4_dst"),
+    _fields("in_port metadata eth_type ipv4_src ipv4_dst ipv6_src ipv6_dst"),
     (5,),
     Miss.DROP,
 )
@@ -105,7 +106,7 @@ EGRESS = Table(
 )
 TABLES = (PORT_SECURITY, CLASSIFY, ISOLATION, USER_METER, FORWARD, EGRESS)
 
-IPV4, ARP = 0x0800, 0x0806
+IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 
 # -- metadata ------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 A host's port passes its own MAC with its own addresses and nothing else; a user
 may use slice 0 only to report to its collector.  The gateway's ARP answer is a
-constant per (port, own address): requests for anybody else find no rule.
+constant per (port, own address): requests for anybody else find no rule.  IPv6 hosts
+know the gateway from their configuration, so no neighbour discovery is let in at all.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from controller.contracts.addressing import (
     COLLECTOR_UDP_PORT,
     GATEWAY_IP,
     GATEWAY_MAC,
-    slice_prefix,
 )
 from controller.contracts.inventory import Host, Port, PortRole
 from controller.contracts.slices import INFRASTRUCTURE_SLICE_ID, TrafficClass, dscp_of
+from controller.ip_versions import IP_VERSIONS
 from controller.network_view import LocalAddress, Network
 from controller.pipeline import (
     ARP,
     CLASSIFY,
     DSCP_MASK,
     IPV4,
+    IPV6,
     ISOLATION,
     PORT_SECURITY,
     MatchFields,
@@ -36,9 +38,11 @@ from controller.pipeline import (
 )
 from controller.switch_program import IN_PORT, Flow, Kind
 
-_UDP = 17
+_UDP, _ICMPV6 = 17, 58
 _ARP_REQUEST, _ARP_REPLY = 1, 2
-_NO_UNICAST = ("224.0.0.0/240.0.0.0", "255.255.255.255")
+_NEIGHBOUR_DISCOVERY = (133, 134, 135, 136, 137)
+_MULTICAST_LISTENER = (130, 131, 132, 143)
+_ANY_TAG = "0x1000/0x1000"
 
 
 def port_security(network: Network, switch: str) -> Iterator[Flow]:
@@ -48,36 +52,53 @@ def port_security(network: Network, switch: str) -> Iterator[Flow]:
             yield from _trusted(port)
         else:
             yield from _guarded(network, port)
+    yield from _refused()
 
 
 def _trusted(port: Port) -> Iterator[Flow]:
-    match: MatchFields = {"in_port": port.port_no, "eth_type": IPV4}
-    yield rule(PORT_SECURITY, 300, match, goto=CLASSIFY)
-    yield rule(PORT_SECURITY, 100, {"in_port": port.port_no}, kind=Kind.UNSUPPORTED)
+    for version in IP_VERSIONS:
+        match: MatchFields = {"in_port": port.port_no, **version.any}
+        yield rule(PORT_SECURITY, 300, match, goto=CLASSIFY)
+
+
+def _refused() -> Iterator[Flow]:
+    """What no port may send. The same on every port, so it costs a switch the same
+    number of rules however many ports it has."""
+    # Open vSwitch matches the type behind a tag: without this rule a tagged frame passes.
+    yield rule(PORT_SECURITY, 600, {"vlan_vid": _ANY_TAG}, kind=Kind.UNSUPPORTED)
+    icmpv6: MatchFields = {"eth_type": IPV6, "ip_proto": _ICMPV6}
+    for types, kind in (
+        (_NEIGHBOUR_DISCOVERY, Kind.SECURITY),
+        (_MULTICAST_LISTENER, Kind.UNSUPPORTED),
+    ):
+        for icmpv6_type in types:
+            yield rule(PORT_SECURITY, 500, {**icmpv6, "icmpv6_type": icmpv6_type}, kind=kind)
+    for version in IP_VERSIONS:
+        for destination in version.multicast:
+            match: MatchFields = {**version.any, version.destination: destination}
+            yield rule(PORT_SECURITY, 400, match, kind=Kind.UNSUPPORTED)
+    for protocol in (IPV4, IPV6, ARP):
+        yield rule(PORT_SECURITY, 200, {"eth_type": protocol}, kind=Kind.SECURITY)
+    yield rule(PORT_SECURITY, 100, {}, kind=Kind.UNSUPPORTED)
 
 
 def _guarded(network: Network, port: Port) -> Iterator[Flow]:
     host = network.hosts[port.peer]
     own_mac: MatchFields = {"in_port": port.port_no, "eth_src": host.mac}
     for address in network.local_addresses[host.name]:
-        yield _admitted(own_mac, address, host)
+        yield from _admitted(own_mac, address, host)
         yield _arp_answer(own_mac, address, host)
-    of_port: MatchFields = {"in_port": port.port_no}
-    for destination in _NO_UNICAST:
-        match: MatchFields = {**of_port, "eth_type": IPV4, "ipv4_dst": destination}
-        yield rule(PORT_SECURITY, 400, match, kind=Kind.UNSUPPORTED)
-    for protocol in (IPV4, ARP):
-        match = {**of_port, "eth_type": protocol}
-        yield rule(PORT_SECURITY, 200, match, kind=Kind.SECURITY)
-    yield rule(PORT_SECURITY, 100, of_port, kind=Kind.UNSUPPORTED)
 
 
-def _admitted(own_mac: MatchFields, address: LocalAddress, host: Host) -> Flow:
-    match = {**own_mac, "eth_type": IPV4, "ipv4_src": address.ip}
-    if host.kind == "ue" and address.slice_id == INFRASTRUCTURE_SLICE_ID:
-        match |= {"ipv4_dst": COLLECTOR_IP, "ip_proto": _UDP, "udp_dst": COLLECTOR_UDP_PORT}
+def _admitted(own_mac: MatchFields, address: LocalAddress, host: Host) -> Iterator[Flow]:
     entered = both(from_edge(True), of_slice(address.slice_id))
-    return rule(PORT_SECURITY, 300, match, write=entered, goto=CLASSIFY)
+    for version in IP_VERSIONS:
+        match = {**own_mac, **version.sent_by(address.ip)}
+        if host.kind == "ue" and address.slice_id == INFRASTRUCTURE_SLICE_ID:
+            # Open vSwitch shows no port of a fragment: reports must fit a frame.
+            match |= version.sent_to(COLLECTOR_IP)
+            match |= {"ip_proto": _UDP, "udp_dst": COLLECTOR_UDP_PORT}
+        yield rule(PORT_SECURITY, 300, match, write=entered, goto=CLASSIFY)
 
 
 def _arp_answer(own_mac: MatchFields, address: LocalAddress, host: Host) -> Flow:
@@ -115,12 +136,16 @@ def classify(network: Network, switch: str) -> Iterator[Flow]:
 def _at_edge(network: Network, slice_id: int) -> Iterator[Flow]:
     entered = matched(both(from_edge(True), of_slice(slice_id)))
     services = network.services_of_slice.get(slice_id, ())
-    for priority, side in ((300, "ipv4_dst"), (200, "ipv4_src")):
+    for version in IP_VERSIONS:
         for service in services:
-            match: MatchFields = {"metadata": entered, "eth_type": IPV4, side: service.address}
-            yield _entering(network, priority, match, slice_id, service.traffic_class)
-    match = {"metadata": entered, "eth_type": IPV4}
-    yield _entering(network, 100, match, slice_id, network.default_class(slice_id))
+            for priority, end in (
+                (300, version.sent_to(service.address)),
+                (200, version.sent_by(service.address)),
+            ):
+                match: MatchFields = {"metadata": entered, **end}
+                yield _entering(network, priority, match, slice_id, service.traffic_class)
+        match = {"metadata": entered, **version.any}
+        yield _entering(network, 100, match, slice_id, network.default_class(slice_id))
 
 
 def _entering(
@@ -146,13 +171,14 @@ def _entering(
 
 def _between_switches(network: Network) -> Iterator[Flow]:
     """By DSCP; without slicing no packet carries one, so by the sender's prefix."""
-    base: MatchFields = {"metadata": matched(from_edge(False)), "eth_type": IPV4}
-    if not network.inventory.slicing:
-        for slice_id in network.slice_ids:
-            first, _, _ = slice_prefix(slice_id).partition("/")
-            match = {**base, "ipv4_src": f"{first}/255.255.0.0"}
-            yield rule(CLASSIFY, 100, match, write=(slice_id << 2, DSCP_MASK), goto=ISOLATION)
-        return
-    for slice_id, traffic_class in network.all_pairs:
-        code = pair(slice_id, traffic_class)
-        yield rule(CLASSIFY, 100, {**base, "ip_dscp": code[0]}, write=code, goto=ISOLATION)
+    base: MatchFields = {"metadata": matched(from_edge(False))}
+    for version in IP_VERSIONS:
+        if not network.inventory.slicing:
+            for slice_id in network.slice_ids:
+                match = {**base, **version.sent_from_slice(slice_id)}
+                yield rule(CLASSIFY, 100, match, write=(slice_id << 2, DSCP_MASK), goto=ISOLATION)
+            continue
+        for slice_id, traffic_class in network.all_pairs:
+            code = pair(slice_id, traffic_class)
+            match = {**base, **version.any, "ip_dscp": code[0]}
+            yield rule(CLASSIFY, 100, match, write=code, goto=ISOLATION)

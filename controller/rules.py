@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from controller.contracts.addressing import slice_prefix
 from controller.egress import egress_rules
 from controller.errors import NetworkDescriptionError
 from controller.forwarding import forward
+from controller.ip_versions import IP_VERSIONS
 from controller.metering import slice_meters, user_meters
 from controller.network_state import NetworkState
 from controller.network_view import Network
 from controller.pipeline import (
-    IPV4,
     ISOLATION,
     USER_METER,
     MatchFields,
@@ -63,13 +62,15 @@ def compile_network(
 
 
 def isolation(network: Network) -> Iterator[Flow]:
-    """Table 2: one rule a slice; whoever has one foot outside is dropped and counted."""
+    """Table 2: one rule a slice and IP version; one foot outside is dropped and counted."""
     for slice_id in network.slice_ids:
-        first, _, _ = slice_prefix(slice_id).partition("/")
-        inside = f"{first}/255.255.0.0"
         here: MatchFields = {"metadata": matched(of_slice(slice_id))}
-        both_ends: MatchFields = {**here, "eth_type": IPV4, "ipv4_src": inside, "ipv4_dst": inside}
-        yield rule(ISOLATION, 200, both_ends, goto=USER_METER)
+        for version in IP_VERSIONS:
+            from_inside, to_inside = (
+                version.sent_from_slice(slice_id),
+                version.sent_to_slice(slice_id),
+            )
+            yield rule(ISOLATION, 200, {**here, **from_inside, **to_inside}, goto=USER_METER)
         yield rule(ISOLATION, 100, here, kind=Kind.VIOLATION, slice_id=slice_id)
 
 

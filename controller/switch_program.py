@@ -38,9 +38,10 @@ class Kind(IntEnum):
     VIOLATION = 4
     """Sender and receiver are not in one slice: dropped."""
     SECURITY = 5
-    """Not the port's own MAC or address, or ARP for anybody but the gateway: dropped."""
+    """Not the port's own MAC or address, ARP for anybody but the gateway, neighbour
+    discovery: dropped."""
     UNSUPPORTED = 6
-    """IPv6, multicast and whatever else the pipeline does not carry: dropped."""
+    """Tagged frames, multicast and whatever else the pipeline does not carry: dropped."""
     MISS = 7
     """No rule for it, or a path that leads back where it came from: dropped."""
     USER = 8

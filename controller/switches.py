@@ -16,6 +16,7 @@ from typing import Any
 
 from controller.contracts import rpc
 from controller.contracts.decisions import Confirmation
+from controller.contracts.patience import stretched_s
 from controller.errors import EnforcementError
 from controller.forwarding import serving_cells
 from controller.network_state import Attachment, NetworkState
@@ -25,7 +26,7 @@ from controller.rules import compile_switch
 from controller.ryu_client import Answer, RyuClient, RyuStatus
 from controller.switch_program import Meter, MeterUse
 
-CONNECT_TIMEOUT_S = 15.0
+CONNECT_TIMEOUT_S = stretched_s(15.0)
 _CONNECT_POLL_S = 0.05
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from controller.contracts.addressing import ipv6_of
 from controller.contracts.slices import dscp_of, queue_of
 from controller.counters import Counters
 from controller.network_view import Network
@@ -49,13 +50,16 @@ class UserBytes:
         """`answers`: switch -> its counters, as ryu_app.py gives them."""
         cell_of_port = {str(c.air_port): c.cell_id for c in network.cells.values()}
         user_of_ip = {
-            a.ip: u.ue_id for u in network.users.values() for a in network.user_addresses(u)
+            ip: u.ue_id
+            for u in network.users.values()
+            for a in network.user_addresses(u)
+            for ip in (a.ip, ipv6_of(a.ip))
         }
         seen: dict[tuple[str, str], int] = {}
         for answer in answers.values():
             for rule in answer.get("users", ()):
                 match = rule["match"]
-                key = str(match["in_port"]), match["ipv4_dst"]
+                key = str(match["in_port"]), match.get("ipv4_dst") or match["ipv6_dst"]
                 if key[0] in cell_of_port and key[1] in user_of_ip:
                     seen[key] = rule["bytes"]
                     self._users[key] = user_of_ip[key[1]], cell_of_port[key[0]]

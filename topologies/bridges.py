@@ -18,12 +18,19 @@ CONTROLLER_RATE_PPS = 200
 
 
 def transaction(
-    plan: Plan, openflow_tcp_port: int, reservable_ratio: float, slicing: bool
+    plan: Plan,
+    openflow_tcp_port: int,
+    reservable_ratio: float,
+    slicing: bool,
+    datapath_type: str = "netdev",
 ) -> list[str]:
-    """Arguments of one ovs-vsctl call that makes every switch of the plan."""
+    """Arguments of one ovs-vsctl call that makes every switch of the plan.
+
+    `datapath_type`: "netdev" (userspace) or "system" (kernel).
+    """
     arguments: list[str] = []
     for switch in plan.switches:
-        for command in _bridge(switch, openflow_tcp_port):
+        for command in _bridge(switch, openflow_tcp_port, datapath_type):
             arguments += ["--", *command]
     for port in plan.ports:
         arguments += ["--", *_port(port)]
@@ -33,12 +40,12 @@ def transaction(
     return arguments[1:]
 
 
-def _bridge(switch: Switch, openflow_tcp_port: int) -> Iterator[list[str]]:
+def _bridge(switch: Switch, openflow_tcp_port: int, datapath_type: str) -> Iterator[list[str]]:
     name = switch.name
     yield ["add-br", name]
     yield [
         "set", "Bridge", name,
-        "datapath_type=netdev",
+        f"datapath_type={datapath_type}",
         "protocols=OpenFlow13",
         "fail_mode=secure",
         f"other_config:datapath-id={switch.dpid:016x}",

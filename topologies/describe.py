@@ -20,6 +20,7 @@ from controller.contracts.inventory import (
     User,
 )
 from controller.contracts.slices import INFRASTRUCTURE_SLICE_ID, TrafficClass
+from topologies.datapath import Datapath
 from topologies.errors import EmulationError
 from topologies.plan import (
     AIR,
@@ -44,6 +45,7 @@ def describe(
     policy: Policy,
     pids: Mapping[str, int],
     serving_cell: Mapping[str, str],
+    datapath: Datapath = Datapath.USERSPACE,
 ) -> Inventory:
     """`pids`: host name -> process in it; `serving_cell`: user -> cell at t = 0."""
     return Inventory(
@@ -51,7 +53,7 @@ def describe(
         scenario=scenario.name,
         seed=scenario.seed,
         policy=policy,
-        datapath="userspace",
+        datapath=datapath.value,
         slicing=scenario.slicing,
         namespace=namespace,
         openflow_tcp_port=OPENFLOW_TCP_PORT,

@@ -14,20 +14,18 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from topologies import packet_sockets, switch_probe
+from topologies.datapath import KERNEL_PROBES, VETH, Asked, Choice, Datapath, choose
 from topologies.errors import EmulationError, RequirementError
+from topologies.namespaces import try_in_scratch
 
 NORTHBOUND_PORT = 8080
 LEAST_CORES, LEAST_MEMORY_GIB = 2, 2.0
 LEAST_PYTHON = (3, 11)
-
-DATAPATH = "userspace"
-DELAY = "wirefilter"
 
 _TOOLS = {  # what must be on PATH: the Debian package that has it
     "ovs-vswitchd": "openvswitch-switch",
@@ -42,31 +40,32 @@ _TOOLS = {  # what must be on PATH: the Debian package that has it
     "nsenter": "util-linux",
     "ethtool": "ethtool",
     "iperf3": "iperf3",
+}
+_TOOLS_OF_USERSPACE_MODE = {
     "dpipe": "vdeplug",
     "vde_plug": "vdeplug",
     "wirefilter": "vde-wirefilter",
 }
 
-_VETH = "ip link add name probe0 type veth peer name probe1"
-_NETEM = f"{_VETH} && tc qdisc add dev probe0 root netem delay 1ms"
 _KERNEL_PROBES = {
     # feature: (commands in a scratch namespace, what it is needed for)
-    "veth": (_VETH, "links between switches and hosts"),
+    "veth": (VETH, "links between switches and hosts"),
     "tun": ("ip tuntap add dev t mode tap", "bridges and wires"),
     "htb": (
-        f"{_VETH} && tc qdisc add dev probe0 root handle 1: htb default 1",
+        f"{VETH} && tc qdisc add dev probe0 root handle 1: htb default 1",
         "a queue for each slice",
     ),
     "tbf": (
-        f"{_VETH} && tc qdisc add dev probe0 root tbf rate 1mbit burst 3000 limit 9000",
+        f"{VETH} && tc qdisc add dev probe0 root tbf rate 1mbit burst 3000 limit 9000",
         "rates of servers' links",
     ),
     "cls_bpf": (
-        f"{_VETH} && tc qdisc add dev probe0 root handle 1: htb && "
+        f"{VETH} && tc qdisc add dev probe0 root handle 1: htb && "
         "tc filter add dev probe0 parent 1: protocol all prio 1 bpf bytecode '1,6 0 0 65537'",
         "choosing a slice's queue",
     ),
 }
+_PROBES_OF_USERSPACE_MODE = frozenset({"tun", "cls_bpf"})
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,7 @@ class Report:
     """All findings and the choices made. `ok`: nothing required is missing."""
 
     checks: tuple[Check, ...]
-    kernel_mode: str
-    netem: bool
+    choice: Choice
 
     @property
     def ok(self) -> bool:
@@ -95,13 +93,13 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Choices on top, `checks` as a list, and each check's finding under its name."""
         return {
-            "datapath": DATAPATH,
-            "delay": DELAY,
+            "datapath": self.choice.datapath.value,
+            "delay": self.choice.datapath.delay,
             "ok": self.ok,
             "root": os.geteuid() == 0,
             "kernel": platform.release(),
-            "kernel_mode": self.kernel_mode,
-            "netem": self.netem,
+            "kernel_mode": self.choice.kernel_mode,
+            **{feature: feature not in self.choice.missing for feature in KERNEL_PROBES},
             "cores": _cores(),
             "memory_gib": _memory_gib(),
             **{check.name: check.ok for check in self.checks if check.name not in _COUNTED},
@@ -111,8 +109,8 @@ class Report:
     def lines(self) -> list[str]:
         """For people: choices, then one line a check, then what to do."""
         said = [
-            f"datapath: {DATAPATH} (kernel mode: {self.kernel_mode})",
-            f"delay:    {DELAY}" + (" (netem is here, for kernel mode)" if self.netem else ""),
+            f"datapath: {self.choice.datapath} (kernel mode: {self.choice.kernel_mode})",
+            f"delay:    {self.choice.datapath.delay}",
         ]
         for check in self.checks:
             mark = "ok     " if check.ok else ("MISSING" if check.required else "note   ")
@@ -126,18 +124,26 @@ _COUNTED = ("root", "cores", "memory_gib")
 
 
 def examine() -> Report:
-    """Try everything; takes under a second. Without root, kernel features stay untried."""
+    """Try everything; takes a second. Without root, kernel features stay untried."""
     is_root = os.geteuid() == 0
-    checks = [*_quick_checks(), *_notes()]
+    untried = {"root": "kernel features can only be tried as root"}
+    choice = choose("auto") if is_root else Choice(Datapath.USERSPACE, untried)
+    checks = [*_basics(), *_features(choice.datapath), *_notes()]
     if is_root and not any(c.required and not c.ok for c in checks):
-        checks.append(_meters())
-    netem = is_root and _try_in_scratch(_NETEM) is None
-    return Report(tuple(checks), _kernel_mode(), netem)
+        checks.append(_meters(choice.datapath))
+    return Report(tuple(checks), choice)
 
 
-def require() -> None:
-    """Raise `RequirementError` with one line for the first missing requirement."""
-    for check in _quick_checks():
+def require(datapath: Asked = "auto") -> Datapath:
+    """The datapath to run on. Raises `RequirementError` with one line for what is missing."""
+    _require(_basics())
+    chosen = choose(datapath).datapath
+    _require(_features(chosen))
+    return chosen
+
+
+def _require(checks: Iterator[Check]) -> None:
+    for check in checks:
         if check.required and not check.ok:
             raise RequirementError(f"{check.name}: {check.found}; {check.next_step}")
 
@@ -145,7 +151,8 @@ def require() -> None:
 # -- what is required -----------------------------------------------------------
 
 
-def _quick_checks() -> Iterator[Check]:
+def _basics() -> Iterator[Check]:
+    """What both datapaths need: root, Python, tools."""
     is_root = os.geteuid() == 0
     yield Check(
         "root", is_root, True,
@@ -158,16 +165,28 @@ def _quick_checks() -> Iterator[Check]:
         f"needs {LEAST_PYTHON[0]}.{LEAST_PYTHON[1]} or newer",
     )  # fmt: skip
     for tool, package in _TOOLS.items():
-        path = shutil.which(tool)
-        yield Check(tool, path is not None, True, path or "not installed",
-                    f"run: apt-get install {package}")  # fmt: skip
+        yield _tool(tool, package, True)
     has_mininet = importlib.util.find_spec("mininet") is not None
     yield Check("mininet", has_mininet, True, "importable" if has_mininet else "not importable",
                 "run: ./testbed.sh setup")  # fmt: skip
     yield _switch_version()
-    if is_root:  # without it nothing could be tried
+
+
+def _features(datapath: Datapath) -> Iterator[Check]:
+    """The kernel's and the tools that a mode needs besides; the other mode's are notes."""
+    needs_userspace = datapath is Datapath.USERSPACE
+    for tool, package in _TOOLS_OF_USERSPACE_MODE.items():
+        yield _tool(tool, package, needs_userspace)
+    if os.geteuid() == 0:  # without it nothing could be tried
         for feature, (command, purpose) in _KERNEL_PROBES.items():
-            yield _kernel_check(feature, command, purpose)
+            required = needs_userspace or feature not in _PROBES_OF_USERSPACE_MODE
+            yield _kernel_check(feature, command, purpose, required)
+
+
+def _tool(tool: str, package: str, required: bool) -> Check:
+    path = shutil.which(tool)
+    next_step = f"run: apt-get install {package}"
+    return Check(tool, path is not None, required, path or "not installed", next_step)
 
 
 def _switch_version() -> Check:
@@ -182,25 +201,11 @@ def _switch_version() -> Check:
     return Check(name, new_enough, True, found[0], "needs 2.13 or newer (meters in userspace)")
 
 
-def _kernel_check(feature: str, command: str, purpose: str) -> Check:
-    refusal = _try_in_scratch(command)
+def _kernel_check(feature: str, command: str, purpose: str, required: bool) -> Check:
+    refusal = try_in_scratch(command)
     found = "works" if refusal is None else f"this kernel refuses it ({refusal}); for {purpose}"
-    return Check(feature, refusal is None, True, found,
+    return Check(feature, refusal is None, required, found,
                  "use a kernel that has it, as Debian's and Ubuntu's do")  # fmt: skip
-
-
-def _try_in_scratch(command: str) -> str | None:
-    """None when the commands work in a namespace of their own; else their last words."""
-    try:
-        done = subprocess.run(
-            ["unshare", "--net", "sh", "-c", command], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    if done.returncode == 0:
-        return None
-    said = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()
-    return said[-1]
 
 
 # -- what is good to know -------------------------------------------------------
@@ -228,33 +233,15 @@ def _notes() -> Iterator[Check]:
     )  # fmt: skip
 
 
-def _meters() -> Check:
+def _meters(datapath: Datapath) -> Check:
     """A real switch is started for it and removed again."""
-    refusal = _refusal(switch_probe.try_meters)
+    try:
+        switch_probe.try_meters(datapath.ovs_type)
+        refusal = None
+    except EmulationError as error:
+        refusal = str(error)
     return Check("meters", refusal is None, True, refusal or "work in a private Open vSwitch",
                  "see the words of Open vSwitch above")  # fmt: skip
-
-
-def _refusal(probe: Callable[[], None]) -> str | None:
-    try:
-        probe()
-    except EmulationError as error:
-        return str(error)
-    return None
-
-
-def _kernel_mode() -> str:
-    module = Path("/sys/module/openvswitch").exists() or _modprobe_knows("openvswitch")
-    if not module:
-        return "untested; not possible here, the openvswitch module is missing"
-    return "untested; the openvswitch module is here, userspace mode is used all the same"
-
-
-def _modprobe_knows(module: str) -> bool:
-    """A dry run: nothing is loaded."""
-    if shutil.which("modprobe") is None:
-        return False
-    return subprocess.run(["modprobe", "-n", "-q", module], capture_output=True).returncode == 0
 
 
 def _cores() -> int:

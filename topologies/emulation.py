@@ -22,8 +22,10 @@ import orjson
 from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
 from controller.contracts.live_slices import inventory_with, parse
+from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder
 from topologies import sessions
+from topologies.datapath import Datapath
 from topologies.errors import EmulationError
 from topologies.manifest import Manifest
 from topologies.measurement import Measurement
@@ -38,7 +40,7 @@ from topologies.traffic.engine import TrafficEngine
 
 RADIO_PERIOD_S = 0.1
 SUPERVISE_PERIOD_S = 0.5
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = stretched_s(30.0)
 
 
 class Progress:
@@ -61,6 +63,7 @@ class Emulation:
         started = orjson.loads(run.scenario.read_bytes())
         self.scenario = Scenario.model_validate(started["scenario"])
         self.policy: str = started["policy"]
+        self.datapath = Datapath(started["datapath"])
         self.extra_xapps: list[str] = started.get("xapps", [])
         self.progress = Progress(run.path / "progress.jsonl")
         self.manifest = Manifest(run.manifest)
@@ -72,11 +75,12 @@ class Emulation:
     def build_network(self) -> None:
         """Namespace, private Open vSwitch, Mininet network, inventory."""
         self.progress.step("switch")
-        self.ovs = PrivateOvs(self.run, self.manifest)
+        in_kernel = self.datapath is Datapath.KERNEL
+        self.ovs = PrivateOvs(self.run, self.manifest, with_kernel_datapath=in_kernel)
         enter_run_namespace(self.run)
         self.ovs.start()
         self.progress.step("network")
-        self.network = build(self.scenario, self.run, self.manifest, self.policy)
+        self.network = build(self.scenario, self.run, self.manifest, self.policy, self.datapath)
         self.inventory: Inventory = self.network.inventory
         self.current = self.inventory
         """With the slices of the moment; `inventory` is what was built."""
@@ -181,6 +185,8 @@ class Emulation:
             "scenario": self.scenario.name,
             "policy": self.policy,
             "seed": self.scenario.seed,
+            "datapath": self.datapath.value,
+            "delay": self.datapath.delay,
             "ready": self.ready,
             "t_s": self.t_s if self.ready else None,
             "processes": [

@@ -6,6 +6,7 @@ EmulationError
 ├── CommandError       a system tool (ip, tc, ethtool, nsenter) refused
 ├── SwitchError        the private Open vSwitch did not do what it was told
 ├── WireError          a wire with delay or loss did not come up
+├── MachineError       the virtual machine for kernel mode cannot be made, started or reached
 ├── LifecycleError     a run cannot be started, or did not become ready
 └── CleanupError       something a run made is still there after its removal
 """
@@ -35,6 +36,10 @@ class SwitchError(EmulationError):
 
 class WireError(EmulationError):
     """A userspace wire failed to start or refused a change."""
+
+
+class MachineError(EmulationError):
+    """The virtual machine was not built, did not boot, or does not answer; names the next step."""
 
 
 class LifecycleError(EmulationError):

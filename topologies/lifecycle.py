@@ -25,14 +25,16 @@ from typing import Any
 import orjson
 
 from controller.contracts import rpc, run_folder
+from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder, current_run
 from topologies import cleanup, doctor
 from topologies.checkout import RESULTS, environment_of_rooms
+from topologies.datapath import Datapath
 from topologies.errors import EmulationError, LifecycleError
 from topologies.manifest import RUN_ID_VARIABLE, Manifest, create_run_folder
 from topologies.scenario.schema import Scenario
 
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = stretched_s(60.0)
 SHUTDOWN_TIMEOUT_S = 8.0
 POLL_S = 0.05
 
@@ -67,11 +69,11 @@ def up(start: Start, progress: Progress) -> RunFolder:
     60 s; `RequirementError` when the machine lacks something.  An interrupt
     removes what was made, too.
     """
-    doctor.require()
+    datapath = doctor.require(start.scenario.datapath)
     with _one_start_at_a_time():
         _refuse_second_testbed(progress)
         _refuse_taken_port(start.scenario.northbound_port)
-        run = _make_run(start)
+        run = _make_run(start, datapath)
     try:
         process = _spawn_emulation(run)
         _follow(run, process, progress)
@@ -151,7 +153,7 @@ def _refuse_taken_port(port: int) -> None:
             ) from error
 
 
-def _make_run(start: Start) -> RunFolder:
+def _make_run(start: Start, datapath: Datapath) -> RunFolder:
     run = RunFolder(run_folder.RUNS_ROOT / secrets.token_hex(3))
     manifest = create_run_folder(run)
     run.results.mkdir()
@@ -161,6 +163,7 @@ def _make_run(start: Start) -> RunFolder:
             {
                 "scenario": start.scenario.model_dump(mode="json"),
                 "policy": start.policy,
+                "datapath": datapath.value,
                 "seed": start.scenario.seed,
                 "xapps": [str(folder.resolve()) for folder in start.xapps],
             }

@@ -20,6 +20,7 @@ from controller.contracts.decisions import DecisionRecord
 from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from controller.contracts.slices import BACKGROUND_SLICE_ID, BEST_EFFORT_QUEUE_ID, TrafficClass
+from topologies.datapath import Datapath
 from topologies.errors import EmulationError
 from topologies.results.evidence import (
     Evidence,
@@ -117,7 +118,8 @@ class Measurement:
             twins=twins,
             versions=versions(),
             slice_life=rpc.call(self._run.ric_socket, "slice_life", 30.0),
-            delay="wirefilter",
+            delay=Datapath(self._inventory.datapath).delay,
+            backlog_drops=self._load.backlog_drops(),
         )
         return write_results(out, evidence)
 

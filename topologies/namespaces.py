@@ -136,3 +136,17 @@ def run(
         words = (done.stderr.strip() or done.stdout.strip() or "no message")[:2000]
         raise CommandError(f"{' '.join(command)[:200]}: status {done.returncode}: {words}")
     return done.stdout
+
+
+def try_in_scratch(command: str) -> str | None:
+    """None when the shell commands work in a namespace of their own; else their last words."""
+    try:
+        done = subprocess.run(
+            ["unshare", "--net", "sh", "-c", command], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if done.returncode == 0:
+        return None
+    said = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()
+    return said[-1]

@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +20,17 @@ from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from topologies import hosts, namespaces, queue_filter
 from topologies.bridges import transaction
+from topologies.datapath import Datapath
 from topologies.describe import OPENFLOW_TCP_PORT, POLICIES, describe
-from topologies.errors import EmulationError, NamespaceError, SwitchError, WireError
+from topologies.errors import EmulationError, NamespaceError, SwitchError
 from topologies.leaf_queues import LeafQueues
 from topologies.manifest import Manifest
+from topologies.netem import inner_ends
 from topologies.ovs import environment
 from topologies.plan import Plan, PlannedHost, PlannedLink, plan_network
 from topologies.radio import serving_cell_at_start
 from topologies.scenario.schema import Scenario
-from topologies.wires import Wire, WireEnd
+from topologies.wiring import AnyWire, await_wires, start_wires
 
 with warnings.catch_warnings():
     # Mininet 2.3 compares versions with distutils, deprecated in Python 3.11.
@@ -37,7 +38,6 @@ with warnings.catch_warnings():
     from mininet.link import Link
     from mininet.node import Host, Node, Switch
 
-_WIRE_TIMEOUT_S = 5.0
 _FILTER_FILE = "queue-filter.bpf"
 
 
@@ -79,7 +79,7 @@ class Bridge(Switch):  # type: ignore[misc]  # Mininet ships no types
 
 
 class TapPair(Link):  # type: ignore[misc]  # Mininet ships no types
-    """Two taps instead of a veth pair: the ends of a wire, joined later."""
+    """Two taps instead of a veth pair: the ends of a wire in userspace mode, joined later."""
 
     @classmethod
     def makeIntfPair(  # noqa: N802  Mininet's name
@@ -94,21 +94,46 @@ class TapPair(Link):  # type: ignore[misc]  # Mininet ships no types
             _require_silence(node.cmd(words), f"tap {name}")
 
 
+class NetemPairs(Link):  # type: ignore[misc]  # Mininet ships no types
+    """Two veth pairs instead of one: a wire in kernel mode, joined later in the middle.
+
+    The first node is a switch, so its end and the inner ends are in this namespace.
+    """
+
+    @classmethod
+    def makeIntfPair(  # noqa: N802  Mininet's name
+        cls, intfname1: str, intfname2: str, addr1: str | None = None,
+        addr2: str | None = None, node1: Any = None, node2: Any = None,
+        deleteIntfs: bool = True,  # noqa: N803
+    ) -> None:  # fmt: skip
+        near, far = inner_ends(intfname1)
+        address1 = f"address {addr1}" if addr1 is not None else ""
+        address2 = f"address {addr2}" if addr2 is not None else ""
+        where = f"netns {node2.pid}" if node2.inNamespace else ""
+        words = (
+            f"ip link add name {intfname1} {address1} type veth peer name {near} && "
+            f"ip link add name {far} type veth peer name {intfname2} {address2} {where}"
+        )
+        _require_silence(node1.cmd(words), f"veth pairs of {intfname1}")
+
+
 @dataclass
 class EmulatedNetwork:
     """The network that stands. `inventory` is what the controller may know of it."""
 
     inventory: Inventory
     plan: Plan
-    wires: dict[str, Wire]
+    wires: dict[str, AnyWire]
     """By the interface at the switch's end, e.g. `core_4`."""
     leaf_queues: LeafQueues
     _run: RunFolder
     _nodes: dict[str, Node]
 
     def install_filters(self) -> None:
-        """Queue filters on all ports with a rate; none without slicing."""
-        _install_filters(self.plan, self._run, self.inventory.slicing)
+        """Queue filters on all ports with a rate; none without slicing or in kernel mode."""
+        _install_filters(
+            self.plan, self._run, self.inventory.slicing, Datapath(self.inventory.datapath)
+        )
 
     def stop(self) -> None:
         """End wires and hosts; their interfaces go with their namespaces."""
@@ -118,7 +143,13 @@ class EmulatedNetwork:
         _end_nodes(self._nodes)
 
 
-def build(scenario: Scenario, run: RunFolder, manifest: Manifest, policy: str) -> EmulatedNetwork:
+def build(
+    scenario: Scenario,
+    run: RunFolder,
+    manifest: Manifest,
+    policy: str,
+    datapath: Datapath = Datapath.USERSPACE,
+) -> EmulatedNetwork:
     """Build all of the scenario in the current namespace, where the private OVS runs.
 
     Raises `EmulationError`; what was built until then is in the manifest and is
@@ -129,23 +160,25 @@ def build(scenario: Scenario, run: RunFolder, manifest: Manifest, policy: str) -
         raise EmulationError(f"unknown policy {policy!r}; known: {', '.join(POLICIES)}")
     plan = plan_network(scenario)
     nodes: dict[str, Node] = {}
-    wires: dict[str, Wire] = {}
+    wires: dict[str, AnyWire] = {}
     leaf_queues: LeafQueues | None = None
     try:
         _make_nodes(plan, nodes, manifest)
-        _make_links(plan, nodes)
+        _make_links(plan, nodes, datapath)
         _set_up_switch_ports(plan)
-        _configure_hosts(plan, nodes, run)
+        _configure_hosts(plan, nodes, run, datapath)
         leaf_queues = LeafQueues(plan.queue_packets)
-        _make_switches(plan, scenario, run)
+        _make_switches(plan, scenario, run, datapath)
         leaf_queues.sweep()
-        _start_wires(plan, nodes, run, manifest, wires)
+        pids = {host.name: int(nodes[host.name].pid) for host in plan.hosts}
+        start_wires(plan, datapath, pids, run, manifest, wires)
         for host in plan.hosts:
             _require_silence(nodes[host.name].waitOutput(), f"configuring host {host.name}")
-        _await_wires(wires)
-        pids = {host.name: int(nodes[host.name].pid) for host in plan.hosts}
+        await_wires(wires)
         cells = serving_cell_at_start(scenario)
-        inventory = describe(scenario, plan, run.run_id, run.namespace, chosen, pids, cells)
+        inventory = describe(
+            scenario, plan, run.run_id, run.namespace, chosen, pids, cells, datapath
+        )
     except BaseException:
         if leaf_queues is not None:
             leaf_queues.stop()
@@ -171,9 +204,10 @@ def _make_nodes(plan: Plan, nodes: dict[str, Node], manifest: Manifest) -> None:
         _require_silence(nodes[host.name].waitOutput(), f"sysctls of host {host.name}")
 
 
-def _make_links(plan: Plan, nodes: Mapping[str, Node]) -> None:
+def _make_links(plan: Plan, nodes: Mapping[str, Node], datapath: Datapath) -> None:
+    over_wire = NetemPairs if datapath is Datapath.KERNEL else TapPair
     for link in plan.links:
-        kind = TapPair if link.over_wire else Link
+        kind = over_wire if link.over_wire else Link
         right_name, right_interface, right_mac = _right_end(link)
         kind(
             nodes[link.left.switch],
@@ -212,61 +246,41 @@ def _set_up_switch_ports(plan: Plan) -> None:
     namespaces.run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
 
 
-def _configure_hosts(plan: Plan, nodes: Mapping[str, Node], run: RunFolder) -> None:
+def _configure_hosts(
+    plan: Plan, nodes: Mapping[str, Node], run: RunFolder, datapath: Datapath
+) -> None:
     """Start each host's configuration without waiting; `build` collects what they say."""
     folder = run.path / "hosts"
     folder.mkdir(exist_ok=True)
-    on_wires = {
+    on_taps = {
         link.right.name
         for link in plan.links
-        if link.over_wire and isinstance(link.right, PlannedHost)
+        if datapath is Datapath.USERSPACE and link.over_wire and isinstance(link.right, PlannedHost)
     }
     for host in plan.hosts:
         batch_file = folder / f"{host.name}.ip"
         batch_file.write_text(hosts.ip_batch(host))
-        nodes[host.name].sendCmd(hosts.configuration(host, batch_file, host.name in on_wires))
+        words = hosts.configuration(
+            host, batch_file, host.name in on_taps, datapath is Datapath.KERNEL
+        )
+        nodes[host.name].sendCmd(words)
 
 
-def _make_switches(plan: Plan, scenario: Scenario, run: RunFolder) -> None:
-    arguments = transaction(plan, OPENFLOW_TCP_PORT, scenario.reservable_ratio, scenario.slicing)
+def _make_switches(plan: Plan, scenario: Scenario, run: RunFolder, datapath: Datapath) -> None:
+    arguments = transaction(
+        plan, OPENFLOW_TCP_PORT, scenario.reservable_ratio, scenario.slicing, datapath.ovs_type
+    )
     try:
         namespaces.run(["ovs-vsctl", "--timeout=20", *arguments], environment=environment(run))
     except EmulationError as error:
         raise SwitchError(f"bridges were not made: {error}") from error
-    _install_filters(plan, run, scenario.slicing)
+    _install_filters(plan, run, scenario.slicing, datapath)
 
 
-def _install_filters(plan: Plan, run: RunFolder, slicing: bool) -> None:
-    if slicing:
+def _install_filters(plan: Plan, run: RunFolder, slicing: bool, datapath: Datapath) -> None:
+    """The kernel datapath honours `set_queue` by itself."""
+    if slicing and datapath is Datapath.USERSPACE:
         queue_filter.install(list(plan.queue_packets), run.path / _FILTER_FILE)
-
-
-def _start_wires(
-    plan: Plan,
-    nodes: Mapping[str, Node],
-    run: RunFolder,
-    manifest: Manifest,
-    wires: dict[str, Wire],
-) -> None:
-    folder = run.path / "wires"
-    folder.mkdir(exist_ok=True)
-    for link in plan.links:
-        if not link.over_wire:
-            continue
-        name, interface, _ = _right_end(link)
-        pid = int(nodes[name].pid) if isinstance(link.right, PlannedHost) else None
-        ends = WireEnd(link.left.interface), WireEnd(interface, pid)
-        wire = wires[link.left.interface] = Wire(*ends, link.delay_ms, link.loss_ratio, folder)
-        wire.start(run.run_id, manifest)
-
-
-def _await_wires(wires: Mapping[str, Wire]) -> None:
-    deadline_s = time.monotonic() + _WIRE_TIMEOUT_S
-    while not all(wire.ready for wire in wires.values()):
-        if time.monotonic() > deadline_s:
-            late = [name for name, wire in wires.items() if not wire.ready]
-            raise WireError(f"wires {', '.join(late)} not up within {_WIRE_TIMEOUT_S:.0f} s")
-        time.sleep(0.005)
 
 
 def _end_nodes(nodes: Mapping[str, Node]) -> None:

@@ -1,8 +1,10 @@
 """A private Open vSwitch: own ovsdb-server, own ovs-vswitchd, own folder, own namespace.
 
 Nothing of the machine's Open vSwitch is read or changed.  The userspace
-datapath forwards in vswitchd's main thread.  What the bridges look like is
-`network.py`'s work, what flows they carry is the controller's.
+datapath forwards in vswitchd's main thread; a kernel datapath belongs to the
+namespace it was made in, so the run has its own and it ends with the namespace.
+What the bridges look like is `network.py`'s work, what flows they carry is the
+controller's.
 """
 
 from __future__ import annotations
@@ -49,8 +51,11 @@ class PrivateOvs:
     Made in the machine's namespace, started and used inside the run's.
     """
 
-    def __init__(self, run_folder: RunFolder, manifest: Manifest) -> None:
+    def __init__(
+        self, run_folder: RunFolder, manifest: Manifest, with_kernel_datapath: bool = False
+    ) -> None:
         self._run = run_folder
+        self._with_kernel_datapath = with_kernel_datapath
         self._manifest = manifest
         self._database = Daemon("ovsdb-server")
         self._switch = Daemon("ovs-vswitchd")
@@ -127,7 +132,10 @@ class PrivateOvs:
         """Make room in vswitchd's sending socket (see packet_sockets.py); bytes granted.
 
         Needs a bridge with a port, because the socket exists from the first send on.
+        The kernel datapath sends without a socket: nothing to do, 0 granted.
         """
+        if self._with_kernel_datapath:
+            return 0
         self._send_buffer_bytes = max(wanted_bytes, packet_sockets.LEAST_SEND_BUFFER_BYTES)
         if packet_sockets.can_duplicate():
             self._send_test_frame()
@@ -196,11 +204,10 @@ class PrivateOvs:
         self._launch(self._database, str(database), f"--remote=punix:{self._run.ovsdb_socket}")
 
     def _start_switch(self) -> None:
-        # --disable-system: a kernel datapath of the machine is none of our business.
-        self._launch(
-            self._switch, f"unix:{self._run.ovsdb_socket}",
-            "--disable-system", "--disable-system-route",
-        )  # fmt: skip
+        options = ["--disable-system-route"]
+        if not self._with_kernel_datapath:
+            options.append("--disable-system")
+        self._launch(self._switch, f"unix:{self._run.ovsdb_socket}", *options)
 
     def _launch(self, daemon: Daemon, *arguments: str) -> None:
         """Start detached: the command returns once the daemon serves its first round."""

@@ -15,27 +15,30 @@ from topologies.ovs import PrivateOvs
 _BRIDGE = "probe"
 
 
-def try_meters() -> None:
-    """Add a meter to a userspace bridge and read it back. Raises `EmulationError`."""
+def try_meters(datapath_type: str) -> None:
+    """Add a meter to a bridge of that type ("netdev", "system") and read it back.
+
+    Raises `EmulationError`.
+    """
     with tempfile.TemporaryDirectory(prefix="holon-doctor-") as folder:
         run = RunFolder(Path(folder) / f"doctor-{secrets.token_hex(3)}")
         manifest = create_run_folder(run)
         try:
             manifest.record_namespace(run.namespace)
             namespaces.create(run.namespace)
-            ovs = PrivateOvs(run, manifest)
+            ovs = PrivateOvs(run, manifest, with_kernel_datapath=datapath_type == "system")
             with namespaces.inside(namespaces.named_path(run.namespace)):
                 ovs.start()
-                _add_meter(ovs)
+                _add_meter(ovs, datapath_type)
             ovs.stop()
         finally:
             cleanup.remove(run)
 
 
-def _add_meter(ovs: PrivateOvs) -> None:
+def _add_meter(ovs: PrivateOvs, datapath_type: str) -> None:
     ovs.vsctl(
         ["add-br", _BRIDGE, "--", "set", "Bridge", _BRIDGE,
-         "datapath_type=netdev", "protocols=OpenFlow13"]
+         f"datapath_type={datapath_type}", "protocols=OpenFlow13"]
     )  # fmt: skip
     ovs.ofctl("add-meter", _BRIDGE, "meter=1,kbps,burst,band=type=drop,rate=1000,burst_size=100")
     if "rate=1000" not in ovs.ofctl("dump-meters", _BRIDGE):

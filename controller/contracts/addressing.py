@@ -1,14 +1,21 @@
 """The address plan: 10.<slice_id>.0.0/16, one /32 per session, one gateway.
 
+Every address has an IPv6 twin in fd48:6f6c:<slice_id>::/48 (unique local, RFC 4193)
+that is written with the same digits: 10.1.200.3 and fd48:6f6c:1::200:3.
+
 Pure functions from indices to addresses, shared by the emulation (which
 configures hosts) and the controller (which writes rules).
 """
 
 from __future__ import annotations
 
+import ipaddress
+
 GATEWAY_IP = "10.255.255.254"
 """On-link next hop of every host; only the switches answer ARP for it."""
 GATEWAY_MAC = "02:00:00:00:ff:fe"
+GATEWAY_IPV6 = "fe80::1"
+"""Every host has its MAC as a permanent neighbour: nobody asks, no switch answers."""
 CENTRE_IP = "10.0.0.1"
 COLLECTOR_IP = "10.0.0.100"
 """Anycast: every edge server has it; the serving cell's edge receives."""
@@ -22,6 +29,19 @@ _PER_BLOCK = 250
 
 def slice_prefix(slice_id: int) -> str:
     return f"10.{slice_id}.0.0/16"
+
+
+def slice_prefix_ipv6(slice_id: int) -> str:
+    return f"{ipaddress.ip_address(f'fd48:6f6c:{slice_id}::')}/48"
+
+
+def ipv6_of(ip: str) -> str:
+    """IPv6 twin of an address of this plan, in canonical text (RFC 5952)."""
+    first, slice_id, third, fourth = ip.split(".")
+    if first != "10":
+        raise ValueError(f"{ip} is not an address of 10.0.0.0/8")
+    # Decimal digits read as hexadecimal ones stay distinct, so prefixes and hosts do too.
+    return str(ipaddress.ip_address(f"fd48:6f6c:{slice_id}::{third}:{fourth}"))
 
 
 def edge_ip(edge_index: int) -> str:

@@ -25,6 +25,7 @@ class ErrorDocument(BaseModel):
 class SessionDocument(BaseModel):
     s_nssai: SNssai
     ip: str
+    ipv6: str
 
 
 class UeDocument(BaseModel):
@@ -102,6 +103,7 @@ class ServiceDocument(BaseModel):
     s_nssai: SNssai
     host: str
     address: str
+    ipv6: str
     port: int
     protocol: str
     traffic_class: str

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 
+from controller.contracts.addressing import ipv6_of
 from controller.contracts.slices import Slice
 from controller.ric.documents import CellDocument, ServiceDocument, SliceDocument, UeDocument
 from controller.ric.gate import TheRic, reading
@@ -23,7 +24,11 @@ def ue_documents(ric: Ric) -> list[dict[str, Any]]:
             "kind": user.kind,
             "cell_id": attachments[user.ue_id],
             "sessions": [
-                {"s_nssai": session.s_nssai.model_dump(), "ip": session.ip}
+                {
+                    "s_nssai": session.s_nssai.model_dump(),
+                    "ip": session.ip,
+                    "ipv6": ipv6_of(session.ip),
+                }
                 for session in user.sessions
             ],
         }
@@ -86,6 +91,7 @@ def service_documents(ric: Ric) -> list[dict[str, Any]]:
             "s_nssai": slices[service.slice_id].s_nssai.model_dump(),
             "host": service.host,
             "address": service.address,
+            "ipv6": ipv6_of(service.address),
             "port": service.port,
             "protocol": service.protocol,
             "traffic_class": service.traffic_class.value,

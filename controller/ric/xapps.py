@@ -17,6 +17,7 @@ from typing import Any
 
 from controller.audit import Audit
 from controller.contracts.inventory import Inventory
+from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder
 from controller.ric import xapp_process
 from controller.ric.callers import Tokens
@@ -35,7 +36,7 @@ from controller.xapp_descriptor import (
 log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = stretched_s(10.0)
 END_GRACE_S = 2.0
 MODEL_DRIVEN = {"forecaster": "exponential_smoothing"}
 """What policy `model` configures: the same xApp without its learned model."""

@@ -76,8 +76,8 @@ def test_lists_have_the_contracts_keys(ric: RunningRic) -> None:
         "kind": "phone",
         "cell_id": "ap2",
         "sessions": [
-            {"s_nssai": {"sst": 1, "sd": "000001"}, "ip": "10.1.1.3"},
-            {"s_nssai": {"sst": 2, "sd": "000002"}, "ip": "10.2.1.3"},
+            {"s_nssai": {"sst": 1, "sd": "000001"}, "ip": "10.1.1.3", "ipv6": "fd48:6f6c:1::1:3"},
+            {"s_nssai": {"sst": 2, "sd": "000002"}, "ip": "10.2.1.3", "ipv6": "fd48:6f6c:2::1:3"},
         ],
     }
     slices = ric.get("slices")

@@ -16,6 +16,7 @@ import pytest
 from controller.contracts.inventory import Inventory, Service
 from controller.contracts.run_folder import RunFolder
 from topologies import cleanup, namespaces
+from topologies.datapath import Datapath
 from topologies.manifest import Manifest, create_run_folder
 from topologies.network import EmulatedNetwork, build, enter_run_namespace
 from topologies.ovs import PrivateOvs
@@ -72,17 +73,19 @@ def new_run() -> RunFolder:
 
 
 @contextmanager
-def testbed(scenario: dict[str, Any], policy: str = "xapps") -> Iterator[Testbed]:
+def testbed(
+    scenario: dict[str, Any], policy: str = "xapps", datapath: Datapath = Datapath.USERSPACE
+) -> Iterator[Testbed]:
     """Build a scenario given as a document; remove every trace of it afterwards."""
     run = new_run()
     manifest = create_run_folder(run)
     environment = dict(os.environ)
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        ovs = PrivateOvs(run, manifest)
+        ovs = PrivateOvs(run, manifest, with_kernel_datapath=datapath is Datapath.KERNEL)
         enter_run_namespace(run)
         ovs.start()
-        network = build(Scenario.model_validate(scenario), run, manifest, policy)
+        network = build(Scenario.model_validate(scenario), run, manifest, policy, datapath)
         try:
             ovs.enlarge_send_buffers()
             yield Testbed(run, manifest, ovs, network)

@@ -15,6 +15,7 @@ from controller.contracts.addressing import service_ip, session_ip
 from controller.contracts.inventory import Reservation
 from controller.contracts.slices import TrafficClass
 from controller.enforcement import Enforcer
+from tests.waiting import wait_until
 
 T = TypeVar("T")
 _POLL_S = 0.02
@@ -91,6 +92,8 @@ def enforced(testbed: Any) -> Iterator[Enforced]:
         network = Enforced(testbed, runner, Enforcer(testbed.inventory, testbed.run))
         network.start_ryu()
         try:
+            # Loading it takes a slow machine longer than the Enforcer waits for switches.
+            wait_until(testbed.run.ryu_socket.exists, 60.0)
             network.run(network.enforcer.start())
             confirmations = network.run(network.enforcer.install())
             assert all(c.confirmed for c in confirmations), confirmations

@@ -70,3 +70,38 @@ def two_cells(**changes: Any) -> dict[str, Any]:
         ],
     }  # fmt: skip
     return {**document, **changes}
+
+
+def three_slices() -> dict[str, Any]:
+    """`two_cells` with a user in each of three slices and a service of each class in the first."""
+
+    def user(name: str, slice_name: str, x_m: int) -> dict[str, Any]:
+        mobility = {"kind": "static", "position_m": [x_m, 0]}
+        return {"name": name, "type": "phone", "slices": [slice_name], "mobility": mobility}
+
+    def service(name: str, slice_name: str, traffic_class: str, port: int) -> dict[str, Any]:
+        return {
+            "name": name, "slice": slice_name, "traffic_class": traffic_class,
+            "host": "edge1", "candidates": ["edge1"], "port": port,
+        }  # fmt: skip
+
+    document = two_cells()
+    iot = {
+        "name": "iot", "slice_id": 3, "s_nssai": {"sst": 3},
+        "sla": {"guaranteed_mbps": 1}, "default_class": "best_effort",
+    }  # fmt: skip
+    classes = ("control", "real_time", "elastic", "best_effort")
+    services = [
+        service(f"video-{name.replace('_', '-')}", "video", name, 5100 + index)
+        for index, name in enumerate(classes)
+    ]
+    services.append(service("task", "control", "real_time", 5002))
+    services.append(service("sensors", "iot", "best_effort", 5003))
+    return {
+        **document,
+        "slices": [*document["slices"], iot],
+        "users": [
+            user("ue1", "video", 10), user("ue2", "control", 20), user("ue3", "iot", 490),
+        ],
+        "services": services,
+    }  # fmt: skip

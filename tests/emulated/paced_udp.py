@@ -38,8 +38,11 @@ class Arrivals:
 
     def l2_mbps(self, skip_s: float = 0.5) -> float:
         """Frame rate at the receiver, without the start (queues fill, bursts pass)."""
-        first_s = self.times_s[0] + skip_s
-        times_s = [t for t in self.times_s if t >= first_s]
+        return self.l2_mbps_between(self.times_s[0] + skip_s, self.times_s[-1])
+
+    def l2_mbps_between(self, start_s: float, end_s: float) -> float:
+        """Frame rate at the receiver between two moments of its clock."""
+        times_s = [t for t in self.times_s if start_s <= t <= end_s]
         bits = (len(times_s) - 1) * (self.payload_bytes + HEADER_BYTES) * 8
         return bits / (times_s[-1] - times_s[0]) / 1e6
 

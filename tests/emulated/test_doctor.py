@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from topologies import doctor, namespaces
+from topologies.datapath import Datapath, missing_for_kernel_mode
 from topologies.errors import NamespaceError, RequirementError
 
 pytestmark = pytest.mark.emulated
@@ -19,10 +20,14 @@ def test_this_machine_can_run_the_testbed() -> None:
     report = doctor.examine()
     as_json = report.as_json()
     assert report.ok, report.lines()
-    assert (as_json["datapath"], as_json["delay"]) == ("userspace", "wirefilter")
-    assert as_json["meters"] is as_json["htb"] is as_json["cls_bpf"] is True
-    assert as_json["kernel_mode"].startswith("untested")
-    doctor.require()
+    missing = missing_for_kernel_mode()
+    expected = Datapath.USERSPACE if missing else Datapath.KERNEL
+    assert (as_json["datapath"], as_json["delay"]) == (expected.value, expected.delay)
+    assert as_json["meters"] is as_json["htb"] is True
+    assert as_json["kernel_mode"].startswith("not possible" if missing else "possible")
+    assert all(feature in as_json["kernel_mode"] for feature in missing)
+    assert doctor.require() is expected
+    assert doctor.require("userspace") is Datapath.USERSPACE
     assert sorted(os.listdir("/sys/class/net")) == interfaces_before
     left = {n for n in os.listdir("/run/netns") if n.startswith("holon-doctor")}
     assert not left - set(namespaces_before)

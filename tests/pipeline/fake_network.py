@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.contracts.addressing import GATEWAY_IP, GATEWAY_MAC
+from controller.contracts.addressing import GATEWAY_IP, GATEWAY_MAC, ipv6_of
 from controller.contracts.inventory import Inventory, PortRole
 from controller.network_state import NetworkState, initial_state
 from controller.network_view import network_of
-from controller.pipeline import ARP, IPV4
+from controller.pipeline import ARP, IPV4, IPV6
 from controller.rules import compile_network
 from controller.switch_program import Kind
 from tests.pipeline.fake_switch import FakeSwitch, Packet, Sent
@@ -73,6 +73,19 @@ def ipv4(source: str, destination: str, **fields: Any) -> dict[str, Any]:
         "eth_type": IPV4,
         "ipv4_src": source,
         "ipv4_dst": destination,
+        "ip_dscp": 0,
+        "ip_proto": 17,
+        "udp_dst": 5001,
+        **fields,
+    }
+
+
+def ipv6(source: str, destination: str, **fields: Any) -> dict[str, Any]:
+    """Between the IPv6 twins of two addresses."""
+    return {
+        "eth_type": IPV6,
+        "ipv6_src": ipv6_of(source),
+        "ipv6_dst": ipv6_of(destination),
         "ip_dscp": 0,
         "ip_proto": 17,
         "udp_dst": 5001,

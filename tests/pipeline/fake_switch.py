@@ -112,11 +112,14 @@ def _matches(flow: Flow, packet: Packet, metadata: int) -> bool:
 
 
 def _field_matches(name: str, wanted: int | str, packet: Packet, metadata: int) -> bool:
-    if name == "metadata":
+    if name in ("metadata", "vlan_vid"):
         value, mask = (int(part, 0) for part in str(wanted).split("/"))
-        return metadata & mask == value
+        return (metadata if name == "metadata" else packet.get(name, 0)) & mask == value
     if name not in packet:
         return False
-    if name.startswith("ipv4_"):
-        return ipaddress.ip_address(packet[name]) in ipaddress.ip_network(str(wanted))
+    if name.startswith(("ipv4_", "ipv6_")):
+        first, _, mask_text = str(wanted).partition("/")
+        found = ipaddress.ip_address(packet[name])
+        bits = int(ipaddress.ip_address(mask_text)) if mask_text else (1 << found.max_prefixlen) - 1
+        return int(found) & bits == int(ipaddress.ip_address(first))
     return bool(packet[name] == wanted)

@@ -123,7 +123,7 @@ class TestPortSecurity:
         assert net.total(Kind.SECURITY) == 1 and net.total(Kind.ENTER) == 0
 
     @pytest.mark.parametrize(
-        "packet", [{"eth_type": 0x86DD}, {"eth_type": 0x88CC}, ipv4(UE1_VIDEO, "224.0.0.251")]
+        "packet", [{"eth_type": 0x88CC}, {"eth_type": 0x8100}, ipv4(UE1_VIDEO, "224.0.0.251")]
     )
     def test_what_is_not_carried_is_dropped_and_counted(
         self, net: FakeNetwork, packet: dict[str, object]

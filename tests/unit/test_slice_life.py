@@ -264,10 +264,16 @@ class TestLiveSlices:
         assert set(come) == {"ue1", "cloud"}
         assert come["ue1"].splitlines() == [
             "addr add 10.3.1.1/32 dev ue1-eth0",
+            "addr add fd48:6f6c:3::1:1/128 dev ue1-eth0 nodad",
             "route replace 10.3.0.0/16 via 10.255.255.254 dev ue1-eth0 onlink src 10.3.1.1",
+            "route replace fd48:6f6c:3::/48 via fe80::1 dev ue1-eth0 src fd48:6f6c:3::1:1",
         ]
         go = {c.host.name: c.ip_batch() for c in host_changes(after, INVENTORY)}
-        assert go["cloud"] == "addr del 10.3.200.1/32 dev cloud-eth0\n"
+        assert go["cloud"].splitlines() == [
+            "addr del 10.3.200.1/32 dev cloud-eth0",
+            "addr del fd48:6f6c:3::200:1/128 dev cloud-eth0",
+            "route del fd48:6f6c:3::/48 dev cloud-eth0",
+        ]
 
 
 def test_other_intents_go_through_the_same_function() -> None:

@@ -22,6 +22,7 @@ from topologies.cli import (
     running,
     slices,
     terminal,
+    vm,
     xapps,
 )
 from topologies.cli.errors import CommandRefused
@@ -81,6 +82,7 @@ _add(FIGURES, "bench", figures.bench, PASS_THROUGH)
 _add(DEVELOPMENT, "test", development.test, PASS_THROUGH)
 _add(DEVELOPMENT, "train", development.train, PASS_THROUGH)
 app.add_typer(development.models_commands, name="models", rich_help_panel=DEVELOPMENT)
+app.add_typer(vm.commands, name="vm", rich_help_panel=DEVELOPMENT)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -197,7 +197,8 @@ def _print_status(found: dict[str, Any]) -> None:
     age = "coming up" if t_s is None else f"traffic for {t_s:.0f} s"
     print(
         f"run {found['run_id']}: {found.get('scenario', '?')}, policy {found.get('policy', '?')}, "
-        f"seed {found.get('seed', '?')}, {age}, folder {found['run_folder']}"
+        f"seed {found.get('seed', '?')}, {found.get('datapath', '?')} datapath, {age}, "
+        f"folder {found['run_folder']}"
     )
     terminal.print_table(("name", "pid", "alive", "restarts"), found["processes"])
 

@@ -96,6 +96,8 @@ class Evidence:
     """How wires delay: netem or wirefilter."""
     slice_life: Sequence[dict[str, Any]] = ()
     """What became of slices during the run, oldest first (see slice_life.py)."""
+    backlog_drops: int = 0
+    """Frames the machine's receive backlogs dropped since traffic start, whoever's they were."""
     twin_rows: Sequence[dict[str, Any]] = ()
 
 

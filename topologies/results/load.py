@@ -69,11 +69,22 @@ def machine_ticks(stat: str) -> tuple[int, int]:
     return sum(fields), fields[3] + fields[4]
 
 
+def backlog_drops(softnet_stat: str) -> int:
+    """Frames that full receive backlogs dropped, from the text of /proc/net/softnet_stat.
+
+    One line a processor, all namespaces together; the second field, in hex, counts drops.
+    Every veth's frames wait there for a softirq: an overloaded processor loses them
+    before a switch could count them.
+    """
+    return sum(int(line.split()[1], 16) for line in softnet_stat.splitlines())
+
+
 class LoadSampler:
     """Samples in a daemon thread from construction until `stop` or the switch's end."""
 
     def __init__(self, vswitchd_pid: int, period_s: float = PERIOD_S) -> None:
         self._meter = LoadMeter(vswitchd_pid)
+        self._backlog_drops_before = _read_backlog_drops()
         self._period_s = period_s
         self._samples: deque[LoadSample] = deque(maxlen=KEPT_SAMPLES)
         self._stopping = threading.Event()
@@ -90,6 +101,14 @@ class LoadSampler:
     def between(self, start_ns: int, end_ns: int) -> list[LoadSample]:
         return [s for s in list(self._samples) if start_ns < s.at_ns <= end_ns]
 
+    def backlog_drops(self) -> int:
+        """Of the whole machine since construction."""
+        return _read_backlog_drops() - self._backlog_drops_before
+
     def stop(self) -> None:
         self._stopping.set()
         self._thread.join(timeout=2)
+
+
+def _read_backlog_drops() -> int:
+    return backlog_drops(Path("/proc/net/softnet_stat").read_text())

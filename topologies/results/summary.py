@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from controller.contracts.decisions import Verdict
 from controller.contracts.slices import BACKGROUND_SLICE_ID, Slice
 from topologies.results.balance import Balance, balances, host_counts
 from topologies.results.cells import cell_slices
@@ -26,11 +27,15 @@ from topologies.results.percentiles import percentiles
 from topologies.results.reserved import mean_reserved_kbps
 from topologies.results.sla import SlaVerdicts, judge
 from topologies.results.slice_life import ended_slices, slices_lived
-from topologies.results.validity import validity
+from topologies.results.validity import uncounted_allowed, validity
 from topologies.results.windows import payload_mbps, round_trips_ms, slice_windows
 from topologies.traffic.engine import Measurements
 from topologies.traffic.flows import Flow
 from topologies.traffic.leaks import UNKNOWN_SLICE
+
+
+def _applied(evidence: Evidence) -> int:
+    return sum(d.verdict is Verdict.APPLIED for d in evidence.decisions)
 
 
 def summarise(evidence: Evidence) -> dict[str, Any]:
@@ -51,7 +56,14 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         "delay": evidence.delay,
         "slicing": inventory.slicing,
         "measured": {"t0_ns": measured.t0_ns, "start_ns": start_ns, "end_ns": end_ns},
-        "validity": validity(load, measured.slip, balanced),
+        "validity": validity(
+            load,
+            measured.slip,
+            balanced,
+            evidence.backlog_drops,
+            # Balanced since traffic start, so every change counts, not the window's alone.
+            uncounted_allowed(inventory.datapath, _applied(evidence)),
+        ),
         "slices": [
             slice_figures(measured, s, changes, inventory.bottlenecks) for s in inventory.slices
         ],

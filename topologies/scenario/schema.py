@@ -21,7 +21,7 @@ PositionM = tuple[float, float]
 
 
 class Link(Strict):
-    """A wire. Delay and loss are each way; a link with either runs over a wirefilter."""
+    """A wire. Delay and loss are each way; a link with either runs over netem or a wirefilter."""
 
     rate_mbps: Positive | None = None
     delay_ms: Annotated[float, Field(ge=0)] = 0.0
@@ -196,6 +196,8 @@ class Scenario(Strict):
     xapps: list[XappPlacement] = []
     slicing: bool = True
     """False for negative tests: one shared queue, no meters."""
+    datapath: Literal["auto", "kernel", "userspace"] = "auto"
+    """Where packets are forwarded; auto: kernel mode where the machine has what it needs."""
     northbound_port: Annotated[int, Field(ge=1, le=65535)] = 8080
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 Each frame carries a mark and its attempt's number; a raw socket in every host lets
 marked frames through and nothing else. What should not arrive and does is a leak.
-One attempt is legitimate and must arrive: without it, silence would prove nothing.
+The `LAWFUL` attempts must arrive: without them, silence would prove nothing.
 """
 
 from __future__ import annotations
@@ -10,19 +10,14 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import ARP, Dot1Q, Ether
-from scapy.packet import Packet, Raw
-
-from controller.contracts.addressing import CENTRE_IP, GATEWAY_IP, GATEWAY_MAC
 from controller.contracts.inventory import Host, Inventory, Service, Session, User
 from controller.contracts.slices import dscp_of
 from topologies.namespaces import inside
+from topologies.traffic.attack_frames import attempts_between
 from topologies.traffic.leaks import packet_socket
+from topologies.traffic.marked_frames import MARK, Attempt, Ends
 from topologies.traffic.packet_filter import (
     ACCEPT,
     ANCILLARY_PACKET_TYPE,
@@ -32,24 +27,11 @@ from topologies.traffic.packet_filter import (
     if_equal,
 )
 
-MARK = 0x686F6C6E
-LEGITIMATE = "legitimate"
 _PACKET_OUTGOING = 4
-_MARK_OFFSETS = (42, 46, 62)
-"""After Ethernet + IPv4 + UDP or Ethernet + ARP; with a VLAN tag; with IPv6."""
-_BROADCAST = "ff:ff:ff:ff:ff:ff"
-_PORT = 9
+_ETHERNET_BYTES = 14
+_TAG_BYTES = 4
 _GAP_S = 0.002
 _LISTEN_S = 0.5
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One kind of crossing. `crossed` judges an arrived frame (untagged, from Ethernet on)."""
-
-    name: str
-    frame: Packet
-    crossed: Callable[[bytes], bool]
 
 
 @dataclass(frozen=True)
@@ -59,6 +41,7 @@ class Crossing:
     leaked: int
     at: tuple[str, ...]
     """Hosts at which leaked frames arrived."""
+    crosses_if_carried: bool
 
 
 @dataclass(frozen=True)
@@ -82,8 +65,11 @@ def attempt_crossings(
     The network must be up. ValueError when no two users are in different slices.
     """
     cast = cast_of(inventory, attacker)
-    attempts = attempts_of(cast, inventory)
-    watchers = {h.name: packet_socket(h, _marked_program()) for h in inventory.hosts}
+    attempts = attempts_between(ends_of(cast, inventory))
+    program = marked_program(_mark_offsets(attempts))
+    # Not at the attacker's own host: errors about its frames come back there.
+    watched = [h for h in inventory.hosts if h.name != cast.attacker.host]
+    watchers = {h.name: packet_socket(h, program) for h in watched}
     try:
         _send(inventory.host(cast.attacker.host), attempts, count)
         arrived = _listen(watchers)
@@ -112,98 +98,18 @@ def cast_of(inventory: Inventory, attacker: str | None) -> _Cast:
     raise ValueError("crossing slices needs two users in different slices that have services")
 
 
-def attempts_of(cast: _Cast, inventory: Inventory) -> list[Attempt]:
-    """All attempts, marked; index = attempt number."""
-    made = [
-        Attempt(name, frame / Raw(struct.pack("!IH", MARK, number) + bytes(18)), crossed)
-        for number, (name, frame, crossed) in enumerate(_crafted(cast, inventory))
-    ]
-    return made
-
-
-def _crafted(
-    cast: _Cast, inventory: Inventory
-) -> Iterator[tuple[str, Packet, Callable[[bytes], bool]]]:
-    mac = inventory.host(cast.attacker.host).mac
-    victim_mac = inventory.host(cast.victim.host).mac
-    own, foreign = cast.own.ip, cast.foreign.ip
-    own_service, foreign_service = cast.own_service.address, cast.foreign_service.address
-    udp = UDP(sport=_PORT, dport=_PORT)
-    to_gateway = Ether(src=mac, dst=GATEWAY_MAC)
-    forged = dscp_of(cast.foreign.slice_id, cast.foreign_service.traffic_class)
-
-    def always(_: bytes) -> bool:
-        return True
-
-    def never(_: bytes) -> bool:
-        return False
-
-    def keeps_forged_dscp(frame: bytes) -> bool:
-        return frame[15] >> 2 == forged
-
-    yield LEGITIMATE, to_gateway / IP(src=own, dst=own_service) / udp, never
-    yield "user of another slice", to_gateway / IP(src=own, dst=foreign) / udp, always
-    yield "service of another slice", to_gateway / IP(src=own, dst=foreign_service) / udp, always
-    yield "infrastructure", to_gateway / IP(src=own, dst=CENTRE_IP) / udp, always
-    yield "spoofed source to user", to_gateway / IP(src=foreign_service, dst=foreign) / udp, always
-    yield (
-        "spoofed source to service",
-        to_gateway / IP(src=foreign, dst=foreign_service) / udp,
-        always,
-    )
-    yield (
-        "spoofed source and MAC",
-        Ether(src=victim_mac, dst=GATEWAY_MAC) / IP(src=foreign, dst=foreign_service) / udp,
-        always,
-    )
-    yield (
-        "victim's MAC as destination",
-        Ether(src=mac, dst=victim_mac) / IP(src=own, dst=foreign) / udp,
-        always,
-    )
-    yield (
-        "forged DSCP",
-        to_gateway / IP(src=own, dst=own_service, tos=forged << 2) / udp,
-        keeps_forged_dscp,
-    )
-    yield (
-        "forged DSCP across",
-        to_gateway / IP(src=own, dst=foreign_service, tos=forged << 2) / udp,
-        always,
-    )
-    tagged = to_gateway / Dot1Q(vlan=cast.foreign.slice_id)
-    yield "VLAN tag", tagged / IP(src=own, dst=foreign) / udp, always
-    yield (
-        "ARP reply as the gateway",
-        Ether(src=mac, dst=victim_mac)
-        / ARP(op=2, hwsrc=mac, psrc=GATEWAY_IP, hwdst=victim_mac, pdst=foreign),
-        always,
-    )
-    yield (
-        "ARP request for a user",
-        Ether(src=mac, dst=_BROADCAST) / ARP(op=1, hwsrc=mac, psrc=own, pdst=foreign),
-        always,
-    )
-    yield (
-        "IPv6 multicast",
-        Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src="fe80::1", dst="ff02::1") / udp,
-        always,
-    )
-    yield (
-        "IPv6 to the victim's MAC",
-        Ether(src=mac, dst=victim_mac) / IPv6(src="fe80::1", dst="fe80::2") / udp,
-        always,
-    )
-    yield (
-        "Ethernet broadcast",
-        Ether(src=mac, dst=_BROADCAST) / IP(src=own, dst="255.255.255.255") / udp,
-        always,
-    )
-    prefix_broadcast = f"10.{cast.foreign.slice_id}.255.255"
-    yield (
-        "prefix broadcast",
-        Ether(src=mac, dst=_BROADCAST) / IP(src=own, dst=prefix_broadcast) / udp,
-        always,
+def ends_of(cast: _Cast, inventory: Inventory) -> Ends:
+    """The cast as its frames see it."""
+    return Ends(
+        mac=inventory.host(cast.attacker.host).mac,
+        own_ip=cast.own.ip,
+        own_service_ip=cast.own_service.address,
+        own_slice_id=cast.own.slice_id,
+        victim_mac=inventory.host(cast.victim.host).mac,
+        foreign_ip=cast.foreign.ip,
+        foreign_service_ip=cast.foreign_service.address,
+        foreign_slice_id=cast.foreign.slice_id,
+        foreign_dscp=dscp_of(cast.foreign.slice_id, cast.foreign_service.traffic_class),
     )
 
 
@@ -211,12 +117,21 @@ def _service_in(inventory: Inventory, slice_id: int) -> Service | None:
     return next((s for s in inventory.services if s.slice_id == slice_id), None)
 
 
-def _marked_program() -> list[Instruction]:
+def _mark_offsets(attempts: list[Attempt]) -> list[int]:
+    """Where a mark may lie in an arrived frame: the kernel takes up to two tags out."""
+    mark = struct.pack("!I", MARK)
+    found = {frame.index(mark) for attempt in attempts for frame in attempt.frames}
+    untagged = {at - tags * _TAG_BYTES for at in found for tags in (1, 2)}
+    # Ascending: a load beyond the frame's end would end the program with a refusal.
+    return sorted(at for at in found | untagged if at >= _ETHERNET_BYTES)
+
+
+def marked_program(offsets: list[int]) -> list[Instruction]:
     program: list[Instruction] = [
         (LOAD_WORD, 0, 0, ANCILLARY_PACKET_TYPE),
         *if_equal(_PACKET_OUTGOING, [DROP]),
     ]
-    for offset in _MARK_OFFSETS:
+    for offset in offsets:
         program += [(LOAD_WORD, 0, 0, offset), *if_equal(MARK, [ACCEPT])]
     return [*program, DROP]
 
@@ -226,7 +141,7 @@ def _send(host: Host, attempts: list[Attempt], count: int) -> None:
         raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     with raw:
         raw.bind((host.interface, 0))
-        frames = [bytes(attempt.frame) for attempt in attempts]
+        frames = [frame for attempt in attempts for frame in attempt.frames]
         for _ in range(count):
             for frame in frames:
                 raw.send(frame)
@@ -250,11 +165,13 @@ def _listen(watchers: dict[str, socket.socket]) -> dict[int, list[tuple[str, byt
 
 
 def _number_of(frame: bytes) -> int:
-    mark = struct.pack("!I", MARK)
-    at = next(o for o in _MARK_OFFSETS if frame[o : o + 4] == mark)
+    at = frame.index(struct.pack("!I", MARK))
     return int.from_bytes(frame[at + 4 : at + 6], "big")
 
 
 def _judged(attempt: Attempt, count: int, arrived: list[tuple[str, bytes]]) -> Crossing:
     leaked = [host for host, frame in arrived if attempt.crossed(frame)]
-    return Crossing(count, len(arrived), len(leaked), tuple(sorted(set(leaked))))
+    sent = count * len(attempt.frames)
+    return Crossing(
+        sent, len(arrived), len(leaked), tuple(sorted(set(leaked))), attempt.crosses_if_carried
+    )

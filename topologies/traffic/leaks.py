@@ -2,7 +2,7 @@
 
 A packet socket in each host's namespace sees every incoming frame; a classic BPF
 program drops in the kernel what is the host's own, so that only leaks reach Python.
-Own is: untagged IPv4 to one of the host's addresses from the same slice's prefix,
+Own is: untagged IPv4 or IPv6 to one of the host's addresses from the same slice's prefix,
 or the gateway's ARP reply about one of them, sent to the host's MAC. All else counts.
 """
 
@@ -14,7 +14,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from controller.contracts.addressing import GATEWAY_IP
+from controller.contracts.addressing import GATEWAY_IP, ipv6_of, slice_prefix_ipv6
 from controller.contracts.inventory import Address, Host, Inventory
 from topologies.namespaces import inside
 from topologies.traffic.host_sockets import enlarge_receive_buffer
@@ -24,6 +24,8 @@ from topologies.traffic.packet_filter import (
     ANCILLARY_VLAN_PRESENT,
     AND,
     DROP,
+    JUMP,
+    JUMP_EQUAL,
     LOAD_HALF,
     LOAD_WORD,
     Instruction,
@@ -33,13 +35,20 @@ from topologies.traffic.packet_filter import (
 )
 
 _ETH_P_ALL = 3
-_ETH_P_IP, _ETH_P_ARP = 0x0800, 0x0806
+_ETH_P_IP, _ETH_P_ARP, _ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 _PACKET_HOST, _PACKET_OUTGOING = 0, 4
 _SLICE_MASK = 0xFFFF0000
+_IPV6_SOURCE, _IPV6_DESTINATION = 22, 38
+_IPV6_PREFIX = int(ipaddress.ip_address("fd48:6f6c::")) >> 96
+"""First word of every IPv6 address of the plan; the second is slice id << 16."""
 _KEPT_EXAMPLES = 20
 _BUFFER_BYTES = 1024 * 1024
+_SLICE_OF_WORD = {
+    int(ipaddress.ip_network(slice_prefix_ipv6(s)).network_address) >> 64 & 0xFFFFFFFF: s
+    for s in range(16)
+}
 UNKNOWN_SLICE = -1
-"""Key of leaks whose frame names no slice (not IPv4, or not from 10.0.0.0/8)."""
+"""Key of leaks whose frame names no slice (no source in the address plan)."""
 
 
 def addresses_of(host: Host, inventory: Inventory) -> list[Address]:
@@ -73,7 +82,8 @@ def leak_program(addresses: Sequence[Address]) -> list[Instruction]:
         (LOAD_WORD, 0, 0, ANCILLARY_VLAN_PRESENT),
         *unless_equal(0, ACCEPT),
         (LOAD_HALF, 0, 0, 12),
-        *if_equal(_ETH_P_ARP, arp),
+        *_if_equal_far(_ETH_P_IPV6, _ipv6_program(addresses)),
+        *_if_equal_far(_ETH_P_ARP, arp),
         *unless_equal(_ETH_P_IP, ACCEPT),
         (LOAD_WORD, 0, 0, 30),
     ]
@@ -89,11 +99,42 @@ def leak_program(addresses: Sequence[Address]) -> list[Instruction]:
     return program
 
 
+def _ipv6_program(addresses: Sequence[Address]) -> list[Instruction]:
+    """Drops what is the host's own of IPv6 and accepts the rest."""
+    program: list[Instruction] = []
+    for first in (_IPV6_SOURCE, _IPV6_DESTINATION):
+        program += [(LOAD_WORD, 0, 0, first), *unless_equal(_IPV6_PREFIX, ACCEPT)]
+    program += [(LOAD_WORD, 0, 0, _IPV6_DESTINATION + 8), *unless_equal(0, ACCEPT)]
+    for address in addresses:
+        words = struct.unpack("!4I", ipaddress.ip_address(ipv6_of(address.ip)).packed)
+        same_slice: list[Instruction] = [
+            (LOAD_WORD, 0, 0, _IPV6_SOURCE + 4),
+            *if_equal(words[1], [DROP]),
+            ACCEPT,
+        ]
+        of_slice = [(LOAD_WORD, 0, 0, _IPV6_DESTINATION + 4), *if_equal(words[1], same_slice)]
+        program += [(LOAD_WORD, 0, 0, _IPV6_DESTINATION + 12), *if_equal(words[3], of_slice)]
+    program.append(ACCEPT)
+    return program
+
+
+def _if_equal_far(value: int, then: Sequence[Instruction]) -> list[Instruction]:
+    """Like `if_equal` for any length: a conditional jump reaches 255 instructions only."""
+    return [(JUMP_EQUAL, 1, 0, value), (JUMP, 0, 0, len(then)), *then]
+
+
 def slice_of_frame(frame: bytes) -> int:
-    """Slice id that a frame's IPv4 source names, else `UNKNOWN_SLICE`."""
-    if len(frame) < 34 or struct.unpack_from("!H", frame, 12)[0] != _ETH_P_IP:
+    """Slice id that a frame's source address names, else `UNKNOWN_SLICE`."""
+    if len(frame) < 34:
         return UNKNOWN_SLICE
-    return frame[27] if frame[26] == 10 else UNKNOWN_SLICE
+    (eth_type,) = struct.unpack_from("!H", frame, 12)
+    if eth_type == _ETH_P_IP:
+        return frame[27] if frame[26] == 10 else UNKNOWN_SLICE
+    if eth_type == _ETH_P_IPV6 and len(frame) >= 54:
+        prefix, second = struct.unpack_from("!2I", frame, _IPV6_SOURCE)
+        if prefix == _IPV6_PREFIX:
+            return _SLICE_OF_WORD.get(second, UNKNOWN_SLICE)
+    return UNKNOWN_SLICE
 
 
 @dataclass

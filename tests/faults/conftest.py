@@ -1,0 +1,18 @@
+"""A whole network under the real controller, for faults that packets cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.emulated.conftest import testbed as built
+from tests.emulated.enforced import Enforced, enforced
+from tests.emulated.networks import three_slices
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Enforced]:
+    """Two cells, a user in each of three slices."""
+    with built(three_slices()) as network, enforced(network) as controlled:
+        yield controlled
