@@ -191,8 +191,8 @@ class _Sum:
     ) -> None:
         for number, counts in meters.items():
             use = uses.get(int(number))
-            if use is None:
-                continue
+            if use is None or use.slice_id not in self.counters.slices:
+                continue  # not ours, or the slice is gone
             self.counters.meters.append(
                 MeterCounters(
                     switch,
@@ -213,6 +213,8 @@ class _Sum:
             if slice_id == NO_SLICE:
                 self._kinds[kind] += counts["packets"]
                 continue
+            if slice_id not in self.counters.slices:
+                continue  # read while its slice was ending
             totals = self.counters.slices[slice_id]
             name = _SLICE_KINDS[kind]
             setattr(totals, name, getattr(totals, name) + counts["packets"])

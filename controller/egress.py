@@ -79,7 +79,10 @@ def _by_pair(
     match: MatchFields,
     output: Action,
 ) -> Iterator[Flow]:
-    """One rule per pair where meters or queues tell them apart, one for all elsewhere."""
+    """One rule per pair where meters or queues tell them apart, one for all elsewhere.
+
+    What a cell does not cover is dropped before its radio link, and counted.
+    """
     apart = radio is not None or port.rate_kbps is not None
     if not (apart and network.inventory.slicing):
         here: MatchFields = {**match, "metadata": matched(egress(port.port_no))}
@@ -87,6 +90,9 @@ def _by_pair(
         return
     for key in network.all_pairs:
         here = {**match, "metadata": matched(both(egress(port.port_no), pair(*key)))}
+        if radio is not None and not network.covers(radio[0].cell_id, key[0]):
+            yield rule(EGRESS, priority, here, kind=Kind.MISS, slice_id=key[0])
+            continue
         meter_id = None
         if radio is not None and key in network.pairs:
             meter_id = slice_meter_id(network, radio[0], key, radio[1])

@@ -42,6 +42,8 @@ from controller.reservations import (
 )
 from controller.ric.measurement import CounterSample
 from controller.ryu_client import RyuClient
+from controller.slice_changes import Beside, SliceChanges, SliceOutcome, nothing_beside
+from controller.slice_life import Document
 from controller.switch_fingerprint import Fingerprints
 from controller.switches import Switches
 from controller.user_bytes import UserBytes, class_counts
@@ -52,14 +54,15 @@ class Enforcer:
     """One per RIC; all methods on one event loop."""
 
     def __init__(self, inventory: Inventory, run: RunFolder) -> None:
-        self.network: Network = network_of(inventory)
-        self._ryu = RyuClient(self.network, run)
-        self._switches = Switches(self.network, initial_state(inventory), self._ryu)
+        network = network_of(inventory)
+        self._ryu = RyuClient(network, run)
+        self._switches = Switches(network, initial_state(inventory), self._ryu)
         self._database = SwitchDatabase(run.ovsdb_socket)
         self._control = SwitchControl(run.ovs)
         self._queues = PortQueues(self._database, self._control)
         self._queues_in_doubt: set[str] = set()
         self._moves = Moves(self._switches)
+        self._slices = SliceChanges(inventory, self._switches, self._apply_queues)
         self._user_bytes = UserBytes()
         self._journal = Journal(run.intents)
         self.repairs = Repairs()
@@ -148,6 +151,16 @@ class Enforcer:
         self.repairs.listener = listener
 
     # -- what is now ----------------------------------------------------------
+
+    @property
+    def network(self) -> Network:
+        """With the slices of the moment."""
+        return self._switches.network
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the emulation built, with the slices of the moment."""
+        return self.network.inventory
 
     @property
     def state(self) -> NetworkState:
@@ -256,6 +269,19 @@ class Enforcer:
     async def settled(self) -> None:
         """Wait until no handover is clearing up."""
         await self._moves.settled()
+
+    # -- slices -------------------------------------------------------------------
+
+    async def change_slices(
+        self, document: Document, dry_run: bool = False, beside: Beside = nothing_beside
+    ) -> SliceOutcome:
+        """Create, change or terminate a slice; see `slice_life` for documents and errors.
+
+        `beside` runs while the switches are at work, see `SliceChanges.apply`.
+        """
+        if dry_run:
+            return self._slices.rehearse(document)
+        return await self._slices.apply(document, beside)
 
     # -- counting -----------------------------------------------------------------
 

@@ -6,12 +6,18 @@ ControllerError
 ├── EnforcementError        a change that was not made, or not confirmed
 │   ├── UnknownTargetError  no such cell, user, slice or (slice, class) pair
 │   ├── ReservationError    a reservation outside what the cell can promise
+│   ├── SliceError          a slice that cannot be as it was asked to be
+│   │   ├── SliceConflictError  in conflict with a slice that lives
+│   │   └── AdmissionError      more than links can still promise, with the numbers
 │   ├── SwitchRefusedError  a switch answered with an OpenFlow error
 │   └── NotConfirmedError   barrier came back, the read-back shows something else
 └── SwitchDatabaseError     OVSDB or vswitchd's control socket refused or is gone
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 
 class ControllerError(Exception):
@@ -36,6 +42,22 @@ class UnknownTargetError(EnforcementError):
 
 class ReservationError(EnforcementError):
     """A reservation that the cell cannot promise."""
+
+
+class SliceError(EnforcementError):
+    """A slice's life cycle: what was asked cannot be."""
+
+
+class SliceConflictError(SliceError):
+    """A slice that lives has that id, name, S-NSSAI or coverage already."""
+
+
+class AdmissionError(SliceError):
+    """Links cannot promise what is asked; `rooms` has the numbers of each."""
+
+    def __init__(self, message: str, rooms: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.rooms = tuple(rooms)
 
 
 class SwitchRefusedError(EnforcementError):

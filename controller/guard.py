@@ -214,6 +214,11 @@ def check_superseded(order: TargetOrder) -> Rejection | None:
     return None
 
 
+def check_order(basis: Basis, order: TargetOrder) -> Rejection | None:
+    """What every decision must pass, whatever it is about."""
+    return check_superseded(order) or check_staleness(basis)
+
+
 def check_reserve(
     cell: CellView,
     changes: Sequence[Reservation],
@@ -223,8 +228,7 @@ def check_reserve(
 ) -> Rejection | None:
     """Every rule for a reservation except the rate limits, in order; the first failure wins."""
     return (
-        check_superseded(order)
-        or check_staleness(basis)
+        check_order(basis, order)
         or check_bounds(cell, changes)
         or check_slew(cell, changes, limits)
         or check_admission(cell, changes)
@@ -240,7 +244,7 @@ def check_handover(
     limits: GuardLimits,
 ) -> Rejection | None:
     """Every rule for a handover; `since_last_ms`: since this user's last one (None: never)."""
-    if rejection := check_superseded(order) or check_staleness(basis):
+    if rejection := check_order(basis, order):
         return rejection
     if serving_cell_id == target_cell_id:
         return Rejection("no_change", f"the user is already served by {target_cell_id}")

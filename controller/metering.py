@@ -39,13 +39,17 @@ _OF_USER = 32
 
 
 def slice_meters(network: Network, state: NetworkState, switch: str) -> dict[int, Meter]:
-    """Meters of all (cell, slice, class): up on the air, down on the cell's switch."""
+    """Of all (cell, slice, class) that the cell covers: up on the air, down on its switch."""
     if not network.inventory.slicing:
         return {}
     direction, cells = Direction.DOWN, list(network.cells_of_switch[switch])
     if network.switches[switch].role is SwitchRole.AIR:
         direction, cells = Direction.UP, list(network.cells.values())
-    found = [_slice_meter(network, state, c, k, direction) for c in cells for k in network.pairs]
+    found = [
+        _slice_meter(network, state, c, k, direction)
+        for c in cells
+        for k in network.pairs_of(c.cell_id)
+    ]
     return {meter.meter_id: meter for meter in found}
 
 

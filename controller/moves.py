@@ -12,6 +12,7 @@ from controller.contracts.inventory import Cell
 from controller.errors import EnforcementError, UnknownTargetError
 from controller.handover import HandoverMode, HandoverPlan, Phase, plan
 from controller.network_state import NetworkState
+from controller.network_view import Network
 from controller.outcome import EnforcementResult, confirmations_of, undone
 from controller.reconcile import Change, difference
 from controller.rules import compile_attachments
@@ -28,11 +29,14 @@ class Moves:
 
     def __init__(self, switches: Switches) -> None:
         self._switches = switches
-        self._network = switches.network
-        self._user_locks = {ue_id: asyncio.Lock() for ue_id in self._network.users}
+        self._user_locks = {ue_id: asyncio.Lock() for ue_id in switches.network.users}
         self._clearing: set[asyncio.Task[None]] = set()
         self.failures: list[str] = []
         """Clearings that were not confirmed, newest last; the watch finishes them."""
+
+    @property
+    def _network(self) -> Network:
+        return self._switches.network
 
     @property
     def _state(self) -> NetworkState:

@@ -1,4 +1,4 @@
-"""What the network should be doing now: who is served where, who holds what.
+"""What the network should be doing now: which slices live, who is served where, who holds what.
 
 Plain immutable values.  `rules.py` turns them into flows and meters, `queues.py`
 into queues; `enforcement.py` keeps the current one.
@@ -6,10 +6,11 @@ into queues; `enforcement.py` keeps the current one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from controller.contracts.inventory import CellReservations, Inventory, Reservation
+from controller.contracts.live_slices import LiveSlice, live_slices
 from controller.contracts.slices import TrafficClass
 
 PairKey = tuple[int, TrafficClass]
@@ -37,10 +38,12 @@ class Attachment:
 
 @dataclass(frozen=True)
 class NetworkState:
-    """`attachments` by ue_id; `reservations` by cell_id, at most one per (slice, class)."""
+    """`attachments` by ue_id; `reservations` by cell_id, at most one per (slice, class);
+    `slices` by slice_id: users' slices, in the order in which they came."""
 
     attachments: Mapping[str, Attachment]
     reservations: Mapping[str, Mapping[PairKey, Reservation]]
+    slices: Mapping[int, LiveSlice] = field(default_factory=dict)
 
     def attached(self, ue_id: str, attachment: Attachment) -> NetworkState:
         return replace(self, attachments={**self.attachments, ue_id: attachment})
@@ -48,6 +51,25 @@ class NetworkState:
     def reserved(self, cell_id: str, reservations: Iterable[Reservation]) -> NetworkState:
         """With exactly these reservations in the cell."""
         return replace(self, reservations={**self.reservations, cell_id: _by_pair(reservations)})
+
+    def with_slice(self, live: LiveSlice) -> NetworkState:
+        """The slice comes, or takes the place of what it was."""
+        return replace(self, slices={**self.slices, live.slice.slice_id: live})
+
+    def without_slice(self, slice_id: int) -> NetworkState:
+        """The slice and all it holds are gone."""
+        left = {i: live for i, live in self.slices.items() if i != slice_id}
+        return replace(self, slices=left).holding(lambda key: key[0] != slice_id)
+
+    def holding(self, keep: Callable[[PairKey], bool], cell_id: str | None = None) -> NetworkState:
+        """Without the reservations (in one cell, or in all) of pairs that are not to be kept."""
+        reservations = {
+            name: held
+            if cell_id not in (None, name)
+            else {key: r for key, r in held.items() if keep(key)}
+            for name, held in self.reservations.items()
+        }
+        return replace(self, reservations=reservations)
 
     def serving_cell(self, ue_id: str) -> str:
         return self.attachments[ue_id].downlink
@@ -58,6 +80,7 @@ def initial_state(inventory: Inventory) -> NetworkState:
     return NetworkState(
         attachments={u.ue_id: Attachment.at(u.cell_id) for u in inventory.users},
         reservations=_by_cell(inventory.initial_reservations),
+        slices={live.slice.slice_id: live for live in live_slices(inventory)},
     )
 
 

@@ -22,6 +22,7 @@ from controller.contracts.inventory import (
     SwitchRole,
     User,
 )
+from controller.contracts.live_slices import inventory_with
 from controller.contracts.slices import (
     BACKGROUND_SLICE_ID,
     INFRASTRUCTURE_SLICE_ID,
@@ -29,7 +30,7 @@ from controller.contracts.slices import (
     TrafficClass,
 )
 from controller.errors import NetworkDescriptionError
-from controller.network_state import PairKey
+from controller.network_state import NetworkState, PairKey
 
 T = TypeVar("T")
 
@@ -65,6 +66,14 @@ class Network:
     services_of_host: Mapping[str, tuple[Service, ...]]
     local_addresses: Mapping[str, tuple[LocalAddress, ...]]
     """Host name -> every address it may send from."""
+
+    def covers(self, cell_id: str, slice_id: int) -> bool:
+        """Whether the cell carries the slice; infrastructure and filler are everywhere."""
+        return slice_id not in self.slices or self.slices[slice_id].covers(cell_id)
+
+    def pairs_of(self, cell_id: str) -> tuple[PairKey, ...]:
+        """Live pairs of users' slices that the cell carries."""
+        return tuple(key for key in self.pairs if self.covers(cell_id, key[0]))
 
     @property
     def core(self) -> str:
@@ -103,6 +112,11 @@ class Network:
     def user_addresses(self, user: User) -> tuple[LocalAddress, ...]:
         own = LocalAddress(INFRASTRUCTURE_SLICE_ID, user.infrastructure_ip)
         return (*(LocalAddress(s.slice_id, s.ip) for s in user.sessions), own)
+
+
+def network_at(inventory: Inventory, state: NetworkState) -> Network:
+    """The network with the slices of that state; `inventory` is any of the same run."""
+    return network_of(inventory_with(inventory, list(state.slices.values())))
 
 
 def network_of(inventory: Inventory) -> Network:

@@ -19,6 +19,8 @@ class EnforcementResult:
     """{flows: {switch: ...}, meters: {switch: ...}, queues: {interface: ...}}, as made or,
     with dry_run, as it would be."""
     hops_ns: dict[str, int] = field(default_factory=dict)
+    steps_ms: dict[str, float] = field(default_factory=dict)
+    """What each step of a slice's change took."""
 
     @property
     def confirmed(self) -> bool:
@@ -39,4 +41,4 @@ def undone(failed: EnforcementResult, undoing: Iterable[Confirmation]) -> Enforc
         c if c.confirmed else c.model_copy(update={"detail": f"{c.detail} ({outcome})"})
         for c in failed.confirmations
     ]
-    return EnforcementResult(found, failed.diff, failed.hops_ns)
+    return EnforcementResult(found, failed.diff, failed.hops_ns, failed.steps_ms)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ def queue_rates(network: Network, state: NetworkState) -> QueuesByInterface:
 
 
 def port_queues(network: Network, state: NetworkState, port: Port) -> Queues:
-    """A cell's downlink by its reservations, any other link in equal shares."""
+    """A cell's downlink by its reservations, any other link in shares by promise."""
     keys = own_queue_pairs(network)
     cell = next(
         (c for c in network.cells_of_switch[port.switch] if c.down_port == port.port_no), None
@@ -61,9 +62,23 @@ def port_queues(network: Network, state: NetworkState, port: Port) -> Queues:
         return {
             queue_of(dscp_of(*key)): downlink_rates(cell, key, reservations.get(key))
             for key in keys
+            if network.covers(cell.cell_id, key[0])
         }
-    share_kbps = int(link_kbps * network.inventory.reservable_ratio / max(1, len(keys)))
-    return {queue_of(dscp_of(*key)): _share(key, share_kbps, link_kbps) for key in keys}
+    shares = link_shares(network, link_kbps)
+    return {queue_of(dscp_of(*key)): _share(key, shares[key], link_kbps) for key in keys}
+
+
+def link_shares(network: Network, link_kbps: int) -> dict[PairKey, int]:
+    """What each pair is guaranteed on a link without reservations, kbit/s.
+
+    In proportion to what the slices' SLAs guarantee, so that a slice that comes takes
+    from the others only in the measure of its own promise; a slice's pairs share evenly.
+    """
+    keys = own_queue_pairs(network)
+    of_slice = Counter(slice_id for slice_id, _ in keys)
+    promised = {i: network.slices[i].sla.guaranteed_mbps for i in of_slice}
+    unit_kbps = link_kbps * network.inventory.reservable_ratio / (sum(promised.values()) or 1)
+    return {key: int(unit_kbps * promised[key[0]] / of_slice[key[0]]) for key in keys}
 
 
 def own_queue_pairs(network: Network) -> list[PairKey]:

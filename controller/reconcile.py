@@ -55,6 +55,19 @@ class Change:
             self.touches_flows or self.meters_add or self.meters_modify or self.meters_delete
         )
 
+    def in_order(self) -> tuple[Change, Change, Change]:
+        """Meters that come or change; flows; meters that go: what each needs comes before it."""
+        return (
+            Change(self.switch, self.meters_add, self.meters_modify),
+            Change(
+                self.switch,
+                flows_add=self.flows_add,
+                flows_replace=self.flows_replace,
+                flows_delete=self.flows_delete,
+            ),
+            Change(self.switch, meters_delete=self.meters_delete),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """The form in which Ryu takes it."""
         return {

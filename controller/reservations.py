@@ -51,6 +51,9 @@ def admitted(
             raise UnknownTargetError(
                 f"no traffic of slice {r.slice_id} class {r.traffic_class}; live: {known}"
             )
+        if not network.covers(cell.cell_id, r.slice_id):
+            name = network.slices[r.slice_id].name
+            raise ReservationError(f"slice {name} does not cover cell {cell.cell_id}")
         if not 0 <= r.min_kbps <= r.max_kbps:
             raise ReservationError(
                 f"slice {r.slice_id}: min_kbps {r.min_kbps} must lie between 0 and "

@@ -50,7 +50,7 @@ class RyuClient:
         self._retired: dict[str, Any] = {}
         self._connections = {
             purpose: rpc.AsyncConnection(run.ryu_socket)
-            for purpose in ("reserve", "flows", "counters", "status")
+            for purpose in ("reserve", "flows", "slices", "counters", "status")
         }
 
     async def status(self) -> RyuStatus:

@@ -102,6 +102,16 @@ class Switches:
     def _remember_meters(self, switch: str, meters: Iterable[Meter]) -> None:
         self.meter_uses[switch].update({m.meter_id: m.use for m in meters if m.use})
 
+    def adopt(
+        self, network: Network, state: NetworkState, cookies: Mapping[str, list[int]]
+    ) -> None:
+        """Slices came or went: from now on this is what the switches carry.
+
+        `cookies`: switch -> whose packets are counted there. Only while holding them all.
+        """
+        self.network, self.state = network, state
+        self._cookies.update(cookies)
+
     # -- reconciling --------------------------------------------------------------
 
     async def install(self, known: Collection[str] = ()) -> list[Confirmation]:

@@ -14,10 +14,14 @@ from typing import Any
 
 from controller.contracts.decisions import Confirmation
 from controller.contracts.inventory import Inventory, Reservation
+from controller.contracts.live_slices import inventory_with
 from controller.contracts.slices import TrafficClass
 from controller.guard import ReservationKey, key_of
-from controller.network_state import shaped
+from controller.network_state import Attachment, NetworkState, initial_state, shaped
+from controller.outcome import EnforcementResult
 from controller.ric.measurement import ClassCount, CounterSample
+from controller.slice_changes import Beside, SliceOutcome, nothing_beside
+from controller.slice_life import applied
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class InMemoryEnforcer:
         self._reservations: dict[str, dict[ReservationKey, Reservation]] = {
             c.cell_id: {} for c in inventory.cells
         }
+        self._slices = dict(initial_state(inventory).slices)
         self.calls: list[tuple[str, str]] = []
         self.failure: Exception | None = None
         self.unconfirmed: str | None = None
@@ -41,6 +46,32 @@ class InMemoryEnforcer:
         self.gate.set()
         self.counts: dict[tuple[str, int, TrafficClass], ClassCount] = {}
         self.user_bytes: dict[tuple[str, str], int] = {}
+
+    @property
+    def inventory(self) -> Inventory:
+        return inventory_with(self._inventory, list(self._slices.values()))
+
+    @property
+    def state(self) -> NetworkState:
+        attachments = {ue_id: Attachment.at(cell) for ue_id, cell in self._attachments.items()}
+        return NetworkState(attachments, self._reservations, self._slices)
+
+    async def change_slices(
+        self,
+        document: Mapping[str, Any],
+        dry_run: bool = False,
+        beside: Beside = nothing_beside,
+    ) -> SliceOutcome:
+        """What is planned is what the pure core says; switches and hosts are missing."""
+        planned = applied(self._inventory, self.state, document)
+        if dry_run:
+            return SliceOutcome(planned, EnforcementResult(diff={"flows": {}}))
+        self.calls.append((document["kind"], str(planned.slice_id)))
+        confirmations = self._confirmations([cell.switch for cell in self._inventory.cells])
+        if all(c.confirmed for c in confirmations):
+            self._slices = dict(planned.state.slices)
+            self._reservations = {c: dict(r) for c, r in planned.state.reservations.items()}
+        return SliceOutcome(planned, EnforcementResult(confirmations))
 
     def attachments(self) -> Mapping[str, str]:
         return self._attachments

@@ -21,8 +21,10 @@ import orjson
 
 from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
+from controller.contracts.live_slices import inventory_with, parse
 from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder
+from topologies import sessions
 from topologies.bridge_guard import BridgeGuard
 from topologies.bridges import controller_target
 from topologies.datapath import Datapath
@@ -35,6 +37,7 @@ from topologies.radio_state import RadioState
 from topologies.radio_updates import RadioUpdates
 from topologies.repairs import Repairs
 from topologies.scenario.schema import Scenario
+from topologies.sessions import host_changes
 from topologies.supervisor import Supervisor
 from topologies.traffic.engine import TrafficEngine
 from topologies.watchdog import BEAT_PERIOD_S, Watchdog
@@ -86,6 +89,9 @@ class Emulation:
         self.progress.step("network")
         self.network = build(self.scenario, self.run, self.manifest, self.policy, self.datapath)
         self.inventory: Inventory = self.network.inventory
+        self.current = self.inventory
+        """With the slices of the moment; `inventory` is what was built."""
+        self.sessions_lock = asyncio.Lock()
         self.run.inventory.write_text(self.inventory.model_dump_json())
         self.ovs.enlarge_send_buffers()
 
@@ -238,6 +244,15 @@ class Emulation:
     def attached(self, ue_id: str, cell_id: str) -> None:
         self.radio_updates.attach(ue_id, cell_id)
 
+    async def slices(self, live: list[dict[str, Any]]) -> list[str]:
+        """Exactly these slices live now: hosts get and lose addresses; the hosts touched."""
+        async with self.sessions_lock:
+            after = inventory_with(self.inventory, parse(live))
+            changes = list(host_changes(self.current, after))
+            await asyncio.gather(*(asyncio.to_thread(sessions.apply, c) for c in changes))
+            self.current = after
+        return [change.host.name for change in changes]
+
     async def measure(self, duration_s: float, slice: str | None = None) -> dict[str, Any]:
         """Per-slice figures of the next `duration_s` seconds of live traffic."""
         return await self.measurement.live(duration_s, slice)
@@ -254,6 +269,7 @@ class Emulation:
         handlers: dict[str, rpc.Handler] = {
             "status": self.status,
             "attached": self.attached,
+            "slices": self.slices,
             "measure": self.measure,
             "begin": self.begin,
             "finish": self.finish,

@@ -32,6 +32,7 @@ _TC_H_ROOT = 0xFFFFFFFF
 _NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _TCMSG = struct.Struct("=BBHiIII")  # family, padding twice, ifindex, handle, parent, info
 _RECEIVE_BYTES = 1 << 16
+_GATHER_S = 0.001
 _BARE_CLASS = re.compile(r"^class htb (1:[0-9a-f]+) parent \S+ (?!leaf )", re.MULTILINE)
 
 
@@ -93,7 +94,7 @@ class LeafQueues:
             if self._wake in ready:
                 return
             try:
-                self._graft(self._bare_classes(self._events.recv(_RECEIVE_BYTES)))
+                self._graft([c for d in self._datagrams() for c in self._bare_classes(d)])
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
@@ -101,6 +102,12 @@ class LeafQueues:
             except CommandError as error:
                 # A class may be gone again before its leaf comes.
                 print(f"leaf queue: {error}", flush=True)
+
+    def _datagrams(self) -> Iterator[bytes]:
+        """All that wait: a slice makes a class on every port, and one `tc` takes them all."""
+        yield self._events.recv(_RECEIVE_BYTES)
+        while select.select([self._events.fileno()], [], [], _GATHER_S)[0]:
+            yield self._events.recv(_RECEIVE_BYTES)
 
     def _bare_classes(self, datagram: bytes) -> list[tuple[str, str]]:
         """The root class holds classes, no frames, and needs no leaf."""

@@ -117,6 +117,7 @@ class Measurement:
             switches=self._switch_counts(),
             twins=twins,
             versions=versions(),
+            slice_life=rpc.call(self._run.ric_socket, "slice_life", 30.0),
             delay=Datapath(self._inventory.datapath).delay,
             backlog_drops=self._load.backlog_drops(),
         )

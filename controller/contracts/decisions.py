@@ -17,6 +17,8 @@ from controller.contracts.slices import SNssai, Strict, TrafficClass
 class Action(StrEnum):
     RESERVE = "reserve"
     HANDOVER = "handover"
+    ADMIT = "admit"
+    COVER = "cover"
 
 
 class Verdict(StrEnum):
@@ -51,6 +53,8 @@ class DecisionRequest(Strict):
     reserve, a cell's plan (atomic): target {cell_id},
     parameters {reservations: [ReservationRequest]}
     handover: target {ue_id}, parameters {cell_id}
+    admit, a new slice: target {s_nssai}, parameters as `POST /api/v1/slices` takes them
+    cover: target {s_nssai, cell_id}, parameters {covered, min_mbps, max_mbps}
     """
 
     decision_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None

@@ -34,6 +34,11 @@ class RunFolder:
         return self.path / "inventory.json"
 
     @property
+    def live_slices(self) -> Path:
+        """The slices that live now, once any came, went or changed (see live_slices.py)."""
+        return self.path / "slices.json"
+
+    @property
     def scenario(self) -> Path:
         """The resolved scenario (JSON) this run was started with."""
         return self.path / "scenario.json"

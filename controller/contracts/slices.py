@@ -16,6 +16,8 @@ BACKGROUND_SLICE_ID = 15
 """The best-effort filler's own slice; hidden from users' lists."""
 RESERVED_SLICE_IDS = frozenset({0, 12, 15})
 """0 infrastructure, 12 carries BFD's code points (DSCP 48), 15 the filler."""
+USABLE_SLICE_IDS = tuple(i for i in range(16) if i not in RESERVED_SLICE_IDS)
+"""1-11, 13, 14: as many slices as four bits of DSCP leave."""
 
 
 class Strict(BaseModel):
@@ -64,7 +66,7 @@ class DelayBound(Strict):
     """The `percentile` of one-way delay must stay at or below `bound_ms`."""
 
     percentile: Annotated[float, Field(gt=0, lt=100)] = 95.0
-    bound_ms: Annotated[float, Field(gt=0)]
+    bound_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class SliceSla(Strict):
@@ -73,29 +75,44 @@ class SliceSla(Strict):
     `guaranteed_mbps` is network wide: goodput >= min(offered, guaranteed) - 1 %.
     """
 
-    guaranteed_mbps: Annotated[float, Field(gt=0)]
+    guaranteed_mbps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     delay: DelayBound | None = None
     loss_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class Slice(Strict):
-    """A network slice as promised; what it holds right now is its reservation."""
+class SlicePromise(Strict):
+    """What a slice is promised, without the id that the network knows it by."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-    slice_id: Annotated[int, Field(ge=1, le=14)]
     s_nssai: SNssai
     sla: SliceSla
     default_class: TrafficClass = TrafficClass.ELASTIC
     """Class of traffic between users of the slice that is no service's."""
-    user_max_mbps: Annotated[float, Field(gt=0)] | None = None
+    user_max_mbps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Per-user meter; none means the access link is the only limit."""
+    cells: Annotated[list[str], Field(min_length=1)] | None = None
+    """Access points that carry it; none means all of them."""
+
+
+class Slice(SlicePromise):
+    """A network slice as promised; what it holds right now is its reservation."""
+
+    slice_id: Annotated[int, Field(ge=1, le=14)]
 
     @field_validator("slice_id")
     @classmethod
     def _usable(cls, slice_id: int) -> int:
-        if slice_id in RESERVED_SLICE_IDS:
-            raise ValueError(f"slice_id {slice_id} is reserved; use one of 1-11, 13, 14")
-        return slice_id
+        return usable_slice_id(slice_id)
+
+    def covers(self, cell_id: str) -> bool:
+        return self.cells is None or cell_id in self.cells
+
+
+def usable_slice_id(slice_id: int) -> int:
+    """ValueError for one that is infrastructure's or has no code points."""
+    if slice_id in RESERVED_SLICE_IDS:
+        raise ValueError(f"slice_id {slice_id} is reserved; use one of 1-11, 13, 14")
+    return slice_id
 
 
 def dscp_of(slice_id: int, traffic_class: TrafficClass) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from controller.contracts import rpc
-from controller.contracts.inventory import Inventory
+from controller.contracts.live_slices import current_inventory
 from controller.contracts.run_folder import RunFolder
 from controller.local.service import LocalController
 
@@ -41,7 +41,7 @@ def be_prompt() -> str:
 
 
 async def serve(run: RunFolder, edge: str) -> None:
-    controller = LocalController(run, Inventory.load(run.inventory), edge)
+    controller = LocalController(run, current_inventory(run), edge)
     controller.priority = be_prompt()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from controller.contracts.decisions import DecisionRecord, DecisionRequest
 from controller.contracts.inventory import Inventory
+from controller.contracts.live_slices import inventory_with, parse
 from controller.contracts.rpc import AsyncConnection, Handler
 from controller.contracts.run_folder import RunFolder
 from controller.contracts.twin_messages import CellAggregate, UserReport
@@ -262,6 +263,7 @@ class LocalController:
             "twin": self.twin,
             "history": self.history,
             "attached": self.attached,
+            "slices": self.slices,
             "ages": self.ages_ms,
             "inter_arrivals": self.observations.inter_arrivals_ms,
         }
@@ -312,6 +314,12 @@ class LocalController:
     def ages_ms(self) -> list[float]:
         now_ns = time.time_ns()
         return [age_ms(twin, now_ns) for twin in self.twins.values()]
+
+    def slices(self, live: list[dict[str, Any]]) -> None:
+        """Exactly these slices live now, with these members."""
+        self._inventory = inventory_with(self._inventory, parse(live))
+        self._roster = roster_of(self._inventory)
+        self._slice_ids = [s.slice_id for s in self._inventory.slices]
 
     def attached(self, ue_id: str, cell_id: str) -> dict[str, bool]:
         """After a confirmed handover; LookupError for a user or cell of no inventory."""

@@ -17,6 +17,7 @@ from dataclasses import replace
 from controller.audit import Audit
 from controller.contracts.decisions import DecisionRequest, Effect, Verdict
 from controller.contracts.inventory import Inventory
+from controller.errors import ControllerError
 from controller.guard import (
     Basis,
     CellView,
@@ -24,6 +25,7 @@ from controller.guard import (
     Rejection,
     TargetOrder,
     check_handover,
+    check_order,
     check_reserve,
     key_of,
     merged,
@@ -40,9 +42,11 @@ from controller.ric.attempts import (
 from controller.ric.decision_log import DecisionLog
 from controller.ric.enforcing import Enforcing, Outcome
 from controller.ric.idempotence import Idempotence
-from controller.ric.intents import Intent, ReserveIntent, resolve
+from controller.ric.intents import Intent, ReserveIntent, SliceIntent, resolve
 from controller.ric.rate_limits import RATE_RULES, RateLimits
+from controller.ric.slices import SliceLife
 from controller.ric.traces import TraceBook, loop_latency_ms
+from controller.slice_life import applied
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +64,8 @@ class Pipeline:
         on_applied: Callable[[Applied], None],
         limits: GuardLimits | None = None,
         clock: Clock | None = None,
+        *,
+        slices: SliceLife,
     ) -> None:
         self._inventory = inventory
         self._enforcer = enforcer
@@ -67,6 +73,7 @@ class Pipeline:
         self._audit = audit
         self._traces = traces
         self._on_applied = on_applied
+        self._slices = slices
         self._limits = limits or GuardLimits()
         self._clock = clock or Clock()
         self._rates = RateLimits(self._limits, self._clock)
@@ -78,7 +85,7 @@ class Pipeline:
     async def decide(self, request: DecisionRequest, trusted: bool = False) -> Decided:
         """Raises `Malformed`, `NotFound`, or `Conflict` for an id that meant something else."""
         received_ns = self._clock.now_ns()
-        intent = resolve(request, self._inventory)
+        intent = resolve(request, self._enforcer.inventory)
         hops_ns = self._traces.hops_of(request.trace_id, request.hops_ns, received_ns)
         self._sequence += 1
         attempt = Attempt(
@@ -123,18 +130,27 @@ class Pipeline:
         if isinstance(intent, ReserveIntent):
             cell = self.cell_view(intent.cell_id)
             return check_reserve(cell, intent.changes, basis, order, self._limits)
+        if isinstance(intent, SliceIntent):
+            return check_order(basis, order) or self._check_slice(intent)
         since_ms = None
         if target.applied_at_s is not None:
             since_ms = (self._clock.now_s() - target.applied_at_s) * 1000
         serving = self._enforcer.attachments()[intent.ue_id]
         return check_handover(serving, intent.cell_id, basis, order, since_ms, self._limits)
 
+    def _check_slice(self, intent: SliceIntent) -> Rejection | None:
+        try:
+            applied(self._enforcer.inventory, self._enforcer.state, intent.intent)
+        except ControllerError as error:
+            return Rejection("admission", str(error))
+        return None
+
     async def _apply(self, attempt: Attempt) -> Decided:
         attempt = replace(attempt, hops_ns={**attempt.hops_ns, "guarded": self._clock.now_ns()})
         intent = attempt.intent
         before = self.cell_view(intent.cell_id) if isinstance(intent, ReserveIntent) else None
         try:
-            outcome = await self._enforce(intent, dry_run=False)
+            outcome = await self._enforce(intent, attempt.request.xapp, dry_run=False)
         except Exception as error:  # a switch, OVSDB or Ryu failed: the xApp gets the reason
             log.exception("decision %s could not be enforced", attempt.decision_id)
             return self._reject(attempt, Rejection("enforcement", f"not enforced: {error}"))
@@ -166,7 +182,9 @@ class Pipeline:
         self._on_applied(Applied(record, attempt.intent, before))
         return Decided(self._decisions.get(record.decision_id) or record)
 
-    async def _enforce(self, intent: Intent, dry_run: bool) -> Outcome:
+    async def _enforce(self, intent: Intent, xapp: str, dry_run: bool) -> Outcome:
+        if isinstance(intent, SliceIntent):
+            return (await self._slices.change(intent.intent, xapp, dry_run)).result
         if isinstance(intent, ReserveIntent):
             after = merged(self.cell_view(intent.cell_id).reservations, intent.changes)
             return await self._enforcer.reserve(intent.cell_id, list(after.values()), dry_run)
@@ -179,7 +197,7 @@ class Pipeline:
         if (rejection := self._guard(attempt)) is not None:
             return rejected(attempt, rejection, attempt.hops_ns)
         try:
-            outcome = await self._enforce(attempt.intent, dry_run=True)
+            outcome = await self._enforce(attempt.intent, attempt.request.xapp, dry_run=True)
         except Exception as error:  # as in _apply
             return rejected(attempt, Rejection("enforcement", f"no diff: {error}"), attempt.hops_ns)
         record = record_of(

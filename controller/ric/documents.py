@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from controller.contracts.decisions import Confirmation
+from controller.contracts.live_slices import LiveSlice
 from controller.contracts.slices import SliceSla, SNssai, Strict
 from controller.xapp_descriptor import XappName
 
@@ -43,7 +45,7 @@ class ReservedDocument(BaseModel):
 
 
 class SliceDocument(BaseModel):
-    """`cells`: those in which the slice holds a queue."""
+    """`cells`: those that carry the slice; `users`: who has a session in it."""
 
     s_nssai: SNssai
     name: str
@@ -52,6 +54,35 @@ class SliceDocument(BaseModel):
     cells: list[str]
     slice_id: int
     default_class: str
+    users: list[str]
+    user_max_mbps: float | None
+
+
+class RoomDocument(BaseModel):
+    """A link and what a slice asks of it; `promised_kbps` to others, by slice."""
+
+    link: str
+    fits: bool
+    asked_kbps: int
+    left_kbps: int
+    reservable_kbps: int
+    link_kbps: int
+    promised_kbps: dict[str, int]
+    share_kbps: int | None
+
+
+class SliceChangeDocument(BaseModel):
+    """What became (with `dry_run`: would become) of a slice; `diff` by switch and interface."""
+
+    kind: str
+    dry_run: bool
+    slice: LiveSlice
+    slice_id: int
+    admission: list[RoomDocument]
+    confirmations: list[Confirmation]
+    diff: dict[str, Any]
+    elapsed_ms: float
+    steps_ms: dict[str, float]
 
 
 class CellDocument(BaseModel):

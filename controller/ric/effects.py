@@ -26,6 +26,7 @@ from controller.ric.judgement import (
     judge_reservation,
 )
 from controller.ric.measurement import CounterSample, class_rate
+from controller.ric.presence import WatchedPresence, judge_presence
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +79,15 @@ class EffectWatch:
         self._user_evidence = user_evidence
         self._reservations: list[WatchedReservation] = []
         self._handovers: list[WatchedHandover] = []
+        self._presences: list[WatchedPresence] = []
         self._samples: deque[CounterSample] = deque(maxlen=SAMPLES_KEPT)
 
     @property
     def open_count(self) -> int:
-        return len(self._reservations) + len(self._handovers)
+        return len(self._reservations) + len(self._handovers) + len(self._presences)
+
+    def watch_presence(self, watched: WatchedPresence) -> None:
+        self._presences.append(watched)
 
     def watch_reservation(
         self,
@@ -135,6 +140,11 @@ class EffectWatch:
         self._samples.append(sample)
         for watched in list(self._reservations):
             self._advance_reservation(watched, sample.taken_at_ns)
+        for presence in list(self._presences):
+            seen = judge_presence(presence, list(self._samples))
+            if seen is not None:
+                self._presences.remove(presence)
+                self._finished(presence.decision_id, seen.effect, seen.detail)
         for handover in list(self._handovers):
             await self._advance_handover(handover, sample)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from controller.contracts.decisions import Confirmation
-from controller.contracts.inventory import Reservation
+from controller.contracts.inventory import Inventory, Reservation
+from controller.network_state import NetworkState
+from controller.outcome import EnforcementResult
 from controller.ric.measurement import CounterSample
+from controller.slice_life import Document, Planned
 
 
 class Outcome(Protocol):
@@ -21,12 +24,29 @@ class Outcome(Protocol):
     def hops_ns(self) -> Mapping[str, int]: ...
 
 
+class SliceEnforced(Protocol):
+    """A slice's change: what was planned (state, rooms) and what the switches said."""
+
+    @property
+    def planned(self) -> Planned: ...
+    @property
+    def result(self) -> EnforcementResult: ...
+
+
 class Enforcing(Protocol):
     """Applies reservations and attachments to the switches; final only when confirmed.
 
     `reserve` takes all reservations of the cell as they shall be; with `dry_run` it
     changes nothing and returns the diff.
     """
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the emulation built, with the slices of the moment."""
+
+    @property
+    def state(self) -> NetworkState:
+        """What is enforced now, the slices of the moment in it."""
 
     def attachments(self) -> Mapping[str, str]:
         """ue_id -> serving cell_id, as enforced now."""
@@ -52,6 +72,15 @@ class Enforcing(Protocol):
         self, cell_id: str, reservations: Sequence[Reservation], dry_run: bool = False
     ) -> Outcome: ...
     async def handover(self, ue_id: str, cell_id: str, dry_run: bool = False) -> Outcome: ...
+    async def change_slices(
+        self,
+        document: Document,
+        dry_run: bool = False,
+        beside: Callable[[Planned], Awaitable[Confirmation | None]] = ...,
+    ) -> SliceEnforced:
+        """Create, change or terminate a slice: `slice_life` has documents and errors.
+        `beside` runs while the switches are at work."""
+
     async def sample(self) -> CounterSample: ...
 
     async def switch_counters(self) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from controller.contracts.decisions import Action, DecisionRequest, ReservationRequest
 from controller.contracts.inventory import Inventory, Reservation
+from controller.contracts.live_slices import SliceSpec
 from controller.contracts.slices import Slice, SNssai, Strict, TrafficClass
 from controller.ric.errors import Malformed, NotFound
 from controller.xapp_descriptor import first_fault
@@ -53,6 +54,21 @@ class ServingCell(Strict):
     cell_id: str
 
 
+class SliceTarget(Strict):
+    s_nssai: SNssai
+
+
+class SliceInCell(Strict):
+    s_nssai: SNssai
+    cell_id: str
+
+
+class Coverage(Strict):
+    covered: bool = True
+    min_mbps: Rate | None = None
+    max_mbps: Rate | None = None
+
+
 @dataclass(frozen=True)
 class ReserveIntent:
     """`target` names what a newer decision would supersede; `lock` what is changed together."""
@@ -85,7 +101,27 @@ class HandoverIntent:
         return self.target
 
 
-Intent = ReserveIntent | HandoverIntent
+@dataclass(frozen=True)
+class SliceIntent:
+    """A slice's life (see `slice_life`): `intent` is what enforcement takes."""
+
+    intent: dict[str, Any]
+    s_nssai: SNssai
+    cells: frozenset[str] | None
+    """In question; None: all that the new slice covers."""
+    wanted: bool
+    document: tuple[dict[str, Any], dict[str, Any]]
+
+    @property
+    def target(self) -> str:
+        return f"slice:{self.s_nssai}"
+
+    @property
+    def lock(self) -> str:
+        return "slices"
+
+
+Intent = ReserveIntent | HandoverIntent | SliceIntent
 
 
 def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
@@ -93,6 +129,10 @@ def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
     _check_size(request)
     if request.action is Action.HANDOVER:
         return _handover(request, inventory)
+    if request.action is Action.ADMIT:
+        return _admit(request)
+    if request.action is Action.COVER:
+        return _cover(request, inventory)
     return _reserve(request, inventory)
 
 
@@ -191,3 +231,30 @@ def _handover(request: DecisionRequest, inventory: Inventory) -> HandoverIntent:
     cell = _parse(ServingCell, request.parameters, "parameters")
     cell_id = _known_cell(cell.cell_id, inventory)
     return HandoverIntent(user.ue_id, cell_id, (user.model_dump(), cell.model_dump()))
+
+
+def _admit(request: DecisionRequest) -> SliceIntent:
+    """Whether it may be is the guard's question; nothing of it exists yet."""
+    target = _parse(SliceTarget, request.target, "target")
+    asked = {"s_nssai": target.s_nssai.model_dump(), **request.parameters}
+    spec = _parse(SliceSpec, asked, "parameters")
+    if spec.s_nssai != target.s_nssai:
+        raise Malformed("target and parameters name different slices")
+    parameters = spec.model_dump(mode="json", exclude_unset=True)
+    intent = {"kind": "slice.create", "slice": parameters}
+    cells = None if spec.cells is None else frozenset(spec.cells)
+    return SliceIntent(intent, spec.s_nssai, cells, True, (target.model_dump(), parameters))
+
+
+def _cover(request: DecisionRequest, inventory: Inventory) -> SliceIntent:
+    target = _parse(SliceInCell, request.target, "target")
+    cell_id = _known_cell(target.cell_id, inventory)
+    slice_ = _known_slice(target.s_nssai, inventory)
+    wish = _parse(Coverage, request.parameters, "parameters")
+    intent: dict[str, Any] = {"slice_id": slice_.slice_id, "cell_id": cell_id}
+    if wish.covered:
+        intent |= {"kind": "slice.cover", "min_mbps": wish.min_mbps, "max_mbps": wish.max_mbps}
+    else:
+        intent["kind"] = "slice.uncover"
+    canonical = (target.model_dump(), wish.model_dump(exclude_none=True))
+    return SliceIntent(intent, target.s_nssai, frozenset({cell_id}), wish.covered, canonical)

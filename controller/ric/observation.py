@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from controller.contracts.addressing import COLLECTOR_IP
 from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slices import Slice, TrafficClass
 from controller.contracts.twin_messages import CellAggregate, SliceDemand
+from controller.guard import SHARED_CLASSES
 from controller.ric.measurement import CounterSample, measured_rates
 from controller.ric.stream import StreamHub
 from controller.ric.traces import TraceBook
@@ -82,6 +83,53 @@ def shown_reservation(slice_: Slice, live: Iterable[Reservation]) -> Reservation
     return max(default or own, key=lambda r: r.min_kbps, default=None)
 
 
+def planned_slices(inventory: Inventory, cell_id: str, live: Sequence[Reservation]) -> list[Slice]:
+    """Slices that the cell covers and that can hold a reservation there."""
+    return [
+        s
+        for s in inventory.slices
+        if s.covers(cell_id)
+        and (s.default_class not in SHARED_CLASSES or shown_reservation(s, live) is not None)
+    ]
+
+
+def with_counted_demand(
+    aggregate: CellAggregate, rates: Mapping[tuple[str, int, TrafficClass], MeasuredRate]
+) -> CellAggregate:
+    """Where no user reports a flow of a slice but the switch meters packets of it, those count.
+
+    Agents report the testbed's own flows; programs that people run in a user's
+    namespace (in a slice made a minute ago, say) only the switches see.
+    """
+    return aggregate.model_copy(
+        update={"slices": [_counted(d, aggregate.cell_id, rates) for d in aggregate.slices]}
+    )
+
+
+def _counted(
+    demand: SliceDemand,
+    cell_id: str,
+    rates: Mapping[tuple[str, int, TrafficClass], MeasuredRate],
+) -> SliceDemand:
+    if demand.demand_kbps > 0:
+        return demand
+    here = [r for r in rates.values() if (r.cell_id, r.slice_id) == (cell_id, demand.slice_id)]
+    arrived_kbps = sum(r.arrived_kbps for r in here)
+    if arrived_kbps <= 0:
+        return demand
+    sent_kbps = sum(
+        r.arrived_kbps if r.delivered_kbps is None else min(r.delivered_kbps, r.arrived_kbps)
+        for r in here
+    )
+    return demand.model_copy(
+        update={
+            "demand_kbps": round(arrived_kbps, 3),
+            "goodput_kbps": round(sent_kbps, 3),
+            "loss_ratio": round(1 - sent_kbps / arrived_kbps, 6),
+        }
+    )
+
+
 def cell_event(
     aggregate: CellAggregate,
     inventory: Inventory,
@@ -92,7 +140,7 @@ def cell_event(
     demands = {d.slice_id: d for d in aggregate.slices}
     capacity_kbps = inventory.cell(aggregate.cell_id).down_kbps
     slices = []
-    for slice_ in inventory.slices:
+    for slice_ in planned_slices(inventory, aggregate.cell_id, reservations):
         demand = demands.get(slice_.slice_id) or SliceDemand(
             slice_id=slice_.slice_id,
             users=0,
@@ -150,6 +198,14 @@ class Centre:
         self._rates: dict[tuple[str, int, TrafficClass], MeasuredRate] = {}
         self._predicted_kbps: dict[tuple[str, int], float] = {}
 
+    def keep_slices(self, inventory: Inventory) -> None:
+        """Slices came, changed or went: twins, stream and history follow."""
+        gone = {s.slice_id for s in self._inventory.slices} - {s.slice_id for s in inventory.slices}
+        self._inventory = inventory
+        self.level_two.keep(inventory.slices)
+        self._rates = {k: r for k, r in self._rates.items() if k[1] not in gone}
+        self._predicted_kbps = {k: p for k, p in self._predicted_kbps.items() if k[1] not in gone}
+
     def receive(self, datagram: bytes, source_ip: str, received_at_ns: int) -> None:
         self.bytes_received += len(datagram)
         try:
@@ -166,6 +222,7 @@ class Centre:
             self.refused["late"] += 1
             return
         self.accepted += 1
+        aggregate = with_counted_demand(aggregate, self._rates)
         self.traces.note(aggregate, received_at_ns)
         reservations = self._reservations_of(cell_id)
         event = cell_event(aggregate, self._inventory, reservations, received_at_ns)
@@ -199,7 +256,9 @@ class Centre:
     def _tabulate(
         self, aggregate: CellAggregate, event: dict[str, Any], received_at_ns: int
     ) -> None:
-        for slice_, item in zip(self._inventory.slices, event["slices"], strict=True):
+        by_id = {s.slice_id: s for s in self._inventory.slices}
+        for item in event["slices"]:
+            slice_ = by_id[item["slice_id"]]
             traffic_class = TrafficClass(item["traffic_class"])
             rate = self._rates.get((aggregate.cell_id, slice_.slice_id, traffic_class))
             self.table.append(

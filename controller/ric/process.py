@@ -26,6 +26,7 @@ from controller.contracts import rpc
 from controller.contracts.addressing import CENTRE_IP, CENTRE_UDP_PORT
 from controller.contracts.decisions import DecisionRequest
 from controller.contracts.inventory import Inventory, XappPlacement
+from controller.contracts.live_slices import current_inventory
 from controller.contracts.run_folder import RunFolder
 from controller.ric.app import create_app
 from controller.ric.enforcing import Enforcing
@@ -62,7 +63,7 @@ class Server(uvicorn.Server):
 
 def load_inventory(run: RunFolder) -> Inventory:
     try:
-        return Inventory.load(run.inventory)
+        return current_inventory(run)
     except OSError as error:
         raise StartError(f"no inventory at {run.inventory}: {error.strerror}") from None
     except ValidationError as error:
@@ -143,6 +144,7 @@ def operations(ric: Ric, stopped: asyncio.Event) -> dict[str, rpc.Handler]:
         "decide": decide,
         "deploy": deploy,
         "counters": counters,
+        "slice_life": ric.slices.lived,
         "switch_counters": ric.enforcer.switch_counters,
         "records": lambda: [r.model_dump(mode="json") for r in ric.decisions.all_records()],
         "flush": lambda out: ric.flush(Path(out)),
@@ -214,6 +216,7 @@ async def live(ric: Ric, sockets: Sockets) -> None:
             installing.cancel()
             return
         installing.result()
+        await ric.slices.synchronise()
         tasks = [asyncio.ensure_future(ric.poller.run())]
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again

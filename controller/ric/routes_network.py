@@ -53,9 +53,15 @@ def slice_document(ric: Ric, slice_: Slice) -> dict[str, Any]:
         "name": slice_.name,
         "sla": slice_.sla.model_dump(),
         "reserved": reserved,
-        "cells": sorted({str(item["cell_id"]) for item in reserved}),
+        "cells": [c.cell_id for c in ric.inventory.cells if slice_.covers(c.cell_id)],
         "slice_id": slice_.slice_id,
         "default_class": slice_.default_class.value,
+        "users": [
+            user.ue_id
+            for user in ric.inventory.users
+            if any(session.slice_id == slice_.slice_id for session in user.sessions)
+        ],
+        "user_max_mbps": slice_.user_max_mbps,
     }
 
 

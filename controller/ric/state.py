@@ -19,12 +19,14 @@ from controller.ric.decision_log import DecisionLog
 from controller.ric.decisions import Pipeline
 from controller.ric.effects import CounterPoller, EffectWatch
 from controller.ric.enforcing import Enforcing
-from controller.ric.intents import ReserveIntent
+from controller.ric.intents import ReserveIntent, SliceIntent
 from controller.ric.judgement import UserEvidence
 from controller.ric.measurement import CounterSample
 from controller.ric.neighbours import HandoverNotices, UserTwins
 from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
+from controller.ric.presence import WatchedPresence
+from controller.ric.slices import SliceLife
 from controller.ric.xapps import Xapps
 
 
@@ -44,7 +46,6 @@ class Ric:
 
     def __init__(self, run: RunFolder, inventory: Inventory, enforcer: Enforcing) -> None:
         self.run = run
-        self.inventory = inventory
         self.enforcer = enforcer
         self.progress = Progress()
         self.tokens = Tokens(operator_token(run.token))
@@ -54,8 +55,15 @@ class Ric:
         enforcer.on_repair(self._repaired)
         self.centre = Centre(inventory, enforcer.reservations)
         self.decisions = DecisionLog(self._decision_lines)
+        self.slices = SliceLife(run, enforcer, self.audit, self._slices_changed)
         self.pipeline = Pipeline(
-            inventory, enforcer, self.decisions, self.audit, self.centre.traces, self._applied
+            inventory,
+            enforcer,
+            self.decisions,
+            self.audit,
+            self.centre.traces,
+            self._applied,
+            slices=self.slices,
         )
         self.notices = HandoverNotices(run, inventory)
         self.user_twins = UserTwins(run, inventory)
@@ -63,6 +71,11 @@ class Ric:
         self.poller = CounterPoller(self.read_counters, self._counted)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
         self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the emulation built, with the slices of the moment."""
+        return self.enforcer.inventory
 
     async def read_counters(self) -> CounterSample:
         return await self.enforcer.sample()
@@ -73,6 +86,11 @@ class Ric:
 
     async def _user_evidence(self, ue_id: str, confirmed_ns: int) -> UserEvidence | None:
         return await self.user_twins.evidence(ue_id, confirmed_ns, self.enforcer.attachments())
+
+    def _slices_changed(self) -> None:
+        self.centre.keep_slices(self.inventory)
+        for cell in self.inventory.cells:
+            self.show_reservations(cell.cell_id)
 
     def _applied(self, applied: Applied) -> None:
         record, intent = applied.record, applied.intent
@@ -89,6 +107,8 @@ class Ric:
                 record.hops_ns["guarded"],
                 confirmed_ns,
             )
+        elif isinstance(intent, SliceIntent):
+            self._watch_slice(record.decision_id, intent, confirmed_ns)
         else:
             self.notices.announce(intent.ue_id, intent.cell_id)
             self.effects.watch_handover(
@@ -98,6 +118,13 @@ class Ric:
 
     def _repaired(self, kind: str, where: str, detail: str) -> None:
         self.audit.note("repair", "enforcement", kind=kind, where=where, detail=detail)
+
+    def _watch_slice(self, decision_id: str, intent: SliceIntent, confirmed_ns: int) -> None:
+        slice_id = self.slices.slice_id(str(intent.s_nssai))
+        cells = intent.cells or frozenset(c.cell_id for c in self.inventory.cells)
+        self.effects.watch_presence(
+            WatchedPresence(decision_id, slice_id, cells, intent.wanted, confirmed_ns)
+        )
 
     def _judged(self, decision_id: str, effect: Effect, detail: dict[str, Any]) -> None:
         self.decisions.judge(decision_id, effect, detail)
@@ -168,6 +195,7 @@ class Ric:
     def close(self) -> None:
         self.decisions.write_pending()
         self.notices.close()
+        self.slices.close()
         self.user_twins.close()
         self._decision_lines.close()
         self._audit_lines.close()

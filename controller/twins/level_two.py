@@ -9,7 +9,7 @@ The functions are pure; `LevelTwo` only holds the current twins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from controller.contracts.inventory import Inventory, Reservation
@@ -88,6 +88,20 @@ class LevelTwo:
         self._latest: dict[str, CellAggregate] = {}
         self.slices = {str(s.s_nssai): Twin("slice", str(s.s_nssai)) for s in inventory.slices}
         self.cells = {c.cell_id: Twin("cell", c.cell_id) for c in inventory.cells}
+
+    def keep(self, slices: Sequence[Slice]) -> None:
+        """Twins of exactly these slices: new ones start empty, ended ones go with all they left."""
+        ended = {str(s.s_nssai) for s in self._slices.values()} - {str(s.s_nssai) for s in slices}
+        self._slices = {s.slice_id: s for s in slices}
+        names = [str(s.s_nssai) for s in slices]
+        self.slices = {n: self.slices.get(n) or Twin("slice", n) for n in names}
+        for cell_id, twin in self.cells.items():
+            left = {
+                name: attribute
+                for name, attribute in twin.attributes.items()
+                if name.partition(".")[2] not in ended
+            }
+            self.cells[cell_id] = replace(twin, attributes=left)
 
     def is_new(self, aggregate: CellAggregate) -> bool:
         """False when this cell's twin already has that window or a later one."""
@@ -191,6 +205,8 @@ class LevelTwo:
         self, cell_id: str, slice_id: int, predicted_kbps: float, xapp: str, now_ns: int
     ) -> None:
         """An xApp's median forecast of the slice's demand in the cell, beside the measured one."""
+        if slice_id not in self._slices:  # it ended meanwhile
+            return
         prediction = Prediction(predicted_kbps, now_ns, xapp)
         name = str(self._slices[slice_id].s_nssai)
         for twins, twin_id, suffix in ((self.slices, name, cell_id), (self.cells, cell_id, name)):

@@ -13,12 +13,14 @@ import pytest
 
 from controller.audit import AppendOnlyLog, Audit
 from controller.contracts.decisions import Action, DecisionRequest, Effect, Verdict
+from controller.contracts.run_folder import RunFolder
 from controller.contracts.twin_messages import CellAggregate
 from controller.guard import GuardLimits
 from controller.ric.attempts import Applied, Clock, Decided
 from controller.ric.decision_log import DecisionLog
 from controller.ric.decisions import Pipeline
 from controller.ric.errors import Conflict, Malformed, NotFound
+from controller.ric.slices import SliceLife
 from controller.ric.traces import TraceBook
 from tests.in_memory_enforcer import InMemoryEnforcer
 from tests.ric_inventory import CONTROL, VIDEO, ric_inventory
@@ -106,6 +108,7 @@ def on_bench(tmp_path: Path, scene: Callable[[Bench], Awaitable[None]], **limits
             applied.append,
             replace(GuardLimits(), **limits),  # type: ignore[arg-type]
             hand.clock(),
+            slices=SliceLife(RunFolder(tmp_path), enforcer, audit, lambda: None),
         )
         await scene(Bench(pipeline, enforcer, log, traces, hand, tmp_path, applied))
 
@@ -462,3 +465,43 @@ async def until(condition: Callable[[], object]) -> None:
             return
         await asyncio.sleep(0)
     raise AssertionError(f"{condition} never became true")
+
+
+GAMING = {"sst": 1, "sd": "0000aa"}
+
+
+def admit(guaranteed_mbps: float = 1, **fields: Any) -> dict[str, Any]:
+    return {
+        "action": "admit",
+        "target": {"s_nssai": GAMING},
+        "parameters": {"name": "gaming", "sla": {"guaranteed_mbps": guaranteed_mbps}},
+        **fields,
+    }
+
+
+def test_a_slice_is_admitted_and_covered_by_decisions(tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        rehearsed = (await bench.decide(**admit(dry_run=True))).record
+        assert rehearsed.verdict is Verdict.APPLIED and bench.enforcer.calls == []
+        record = (await bench.decide(**admit())).record
+        assert record.verdict is Verdict.APPLIED, record.reason
+        assert bench.min_kbps() == {1: 8000, 2: 2000, 3: 1000}
+        target = {"s_nssai": GAMING, "cell_id": "ap1"}
+        off = {"action": "cover", "target": target, "parameters": {"covered": False}}
+        assert (await bench.decide(**off)).record.verdict is Verdict.APPLIED
+        assert bench.min_kbps() == {1: 8000, 2: 2000}
+        again = await bench.decide(**off)
+        assert again.rule == "admission"
+        assert "does not cover ap1" in again.record.reason
+
+    on_bench(tmp_path, scene)
+
+
+def test_admission_refuses_with_the_numbers_and_changes_nothing(tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        decided = await bench.decide(**admit(guaranteed_mbps=9))
+        assert decided.rule == "admission"
+        assert "ap1: asked 9.0 Mbit/s, 8.0 left of 18.0 reservable" in decided.record.reason
+        assert bench.enforcer.calls == [] and 3 not in bench.enforcer.state.slices
+
+    on_bench(tmp_path, scene)

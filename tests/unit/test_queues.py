@@ -67,11 +67,13 @@ class TestIntent:
         for rates in downlink().values():
             assert rates == QueueRates(LEAST_RATE_KBPS, 20_000, lowest)
 
-    def test_other_links_are_shared_equally_within_what_is_reservable(self) -> None:
+    def test_other_links_are_shared_by_promise_within_what_is_reservable(self) -> None:
         up = queue_rates(NETWORK, initial_state(INVENTORY))["ap1_2"]
-        share_kbps = int(12_000 * INVENTORY.reservable_ratio / 2)
-        assert up[VIDEO_QUEUE] == QueueRates(share_kbps, 12_000, PRIORITY[ELASTIC])
-        assert up[CONTROL_QUEUE] == QueueRates(share_kbps, share_kbps, PRIORITY[REAL_TIME])
+        # The SLAs guarantee 5 and 1 Mbit/s.
+        unit_kbps = 12_000 * INVENTORY.reservable_ratio / 6
+        video_kbps, control_kbps = int(5 * unit_kbps), int(unit_kbps)
+        assert up[VIDEO_QUEUE] == QueueRates(video_kbps, 12_000, PRIORITY[ELASTIC])
+        assert up[CONTROL_QUEUE] == QueueRates(control_kbps, control_kbps, PRIORITY[REAL_TIME])
 
     def test_only_ports_with_a_rate_have_queues(self) -> None:
         rated = {p.interface for p in INVENTORY.ports if p.rate_kbps is not None}

@@ -20,6 +20,7 @@ from topologies.cli import (
     hosts,
     resources,
     running,
+    slices,
     terminal,
     vm,
     xapps,
@@ -66,8 +67,12 @@ _add(TESTBED, "shell", hosts.shell)
 _add(TESTBED, "env", running.env)
 _add(TESTBED, "down", running.down)
 _add(TESTBED, "clean", running.clean)
+_MORE = {"slice": slices.add_to_slices, "ue": slices.add_to_users}
 for _resource in resources.RESOURCES:
-    app.add_typer(resources.group(_resource), name=_resource.command, rich_help_panel=THINGS)
+    _group = resources.group(_resource)
+    if _resource.command in _MORE:
+        _MORE[_resource.command](_group)
+    app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
 _add(FIGURES, "measure", figures.measure)
 _add(FIGURES, "capture", hosts.capture)

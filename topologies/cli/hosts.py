@@ -13,6 +13,7 @@ import typer
 
 from controller.contracts.addressing import slice_prefix
 from controller.contracts.inventory import Host, Inventory
+from controller.contracts.live_slices import current_inventory
 from controller.contracts.slices import Slice
 from topologies.cli import pcapng, terminal
 from topologies.cli.errors import CommandRefused
@@ -108,7 +109,7 @@ def capture(
     """
     require_root()
     run = running()
-    inventory = Inventory.load(run.inventory)
+    inventory = current_inventory(run)
     prefix = slice_prefix(slice_of(inventory, slice_).slice_id)
     if file.suffix != ".pcapng":
         raise CommandRefused(f"{file}: the file's name must end in .pcapng")

@@ -1,4 +1,4 @@
-"""The RIC's REST API as the operator's commands use it: one GET, POST or DELETE, with the token."""
+"""The RIC's REST API as the operator's commands use it: one request, with the token."""
 
 from __future__ import annotations
 
@@ -43,8 +43,14 @@ class Northbound:
     def post(self, path: str, body: Any) -> Any:
         return self._exchange("POST", path, json=body).json()
 
-    def delete(self, path: str) -> None:
-        self._exchange("DELETE", path)
+    def patch(self, path: str, body: Any) -> Any:
+        return self._exchange("PATCH", path, json=body).json()
+
+    def put(self, path: str) -> Any:
+        return self._exchange("PUT", path).json()
+
+    def delete(self, path: str) -> Any:
+        return self._exchange("DELETE", path).json()
 
     def close(self) -> None:
         self._session.close()

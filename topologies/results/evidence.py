@@ -6,13 +6,13 @@ every figure of the results follows from it without asking anybody again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from controller.contracts.decisions import Action, DecisionRecord, Verdict
 from controller.contracts.inventory import Inventory
-from controller.contracts.slices import SNssai
+from controller.contracts.slices import SNssai, TrafficClass
 from topologies.scenario.schema import Scenario
 from topologies.traffic.engine import Measurements
 
@@ -94,15 +94,19 @@ class Evidence:
     versions: dict[str, str]
     delay: str
     """How wires delay: netem or wirefilter."""
+    slice_life: Sequence[dict[str, Any]] = ()
+    """What became of slices during the run, oldest first (see slice_life.py)."""
     backlog_drops: int = 0
     """Frames the machine's receive backlogs dropped since traffic start, whoever's they were."""
     twin_rows: Sequence[dict[str, Any]] = ()
 
 
 def reservation_changes(
-    inventory: Inventory, decisions: Iterable[DecisionRecord]
+    inventory: Inventory,
+    decisions: Iterable[DecisionRecord],
+    life: Iterable[Mapping[str, Any]] = (),
 ) -> list[ReservationChange]:
-    """What was reserved when: the initial reservations, then every applied decision.
+    """What the scenario's slices had reserved when: first, by decisions, by changes of slices.
 
     A decision counts from its last confirmation on.
     """
@@ -114,6 +118,9 @@ def reservation_changes(
     for record in decisions:
         if record.action is Action.RESERVE and record.verdict is Verdict.APPLIED:
             changes.extend(_changes_of(record, inventory))
+    for line in life:
+        if any(s.slice_id == line["slice_id"] for s in inventory.slices):
+            changes.extend(_changes_by_life(line, inventory))
     return sorted(changes, key=lambda change: change.at_ns)
 
 
@@ -133,6 +140,19 @@ def moment_ns(record: DecisionRecord) -> int:
     return record.hops_ns.get("confirmed") or max(record.hops_ns.values(), default=0)
 
 
+def _changes_by_life(line: Mapping[str, Any], inventory: Inventory) -> list[ReservationChange]:
+    """The slice's reservations after the change; 0 wherever it has none."""
+    held = {(r["cell_id"], r["traffic_class"]): r["min_kbps"] for r in line["reserved"]}
+    classes = {c for _, c in held} | {c.value for c in TrafficClass}
+    return [
+        ReservationChange(
+            line["at_ns"], cell.cell_id, line["slice_id"], name, held.get((cell.cell_id, name), 0)
+        )
+        for cell in inventory.cells
+        for name in sorted(classes)
+    ]
+
+
 def _changes_of(record: DecisionRecord, inventory: Inventory) -> list[ReservationChange]:
     """Both shapes of `DecisionRequest`: one slice, or a cell's plan."""
     one = {**record.target, **record.parameters}
@@ -140,7 +160,9 @@ def _changes_of(record: DecisionRecord, inventory: Inventory) -> list[Reservatio
     changes = []
     for item in asked:
         s_nssai = SNssai.model_validate(item["s_nssai"])
-        slice_ = next(s for s in inventory.slices if s.s_nssai == s_nssai)
+        slice_ = next((s for s in inventory.slices if s.s_nssai == s_nssai), None)
+        if slice_ is None:  # created since
+            continue
         traffic_class = item.get("traffic_class") or slice_.default_class.value
         changes.append(
             ReservationChange(

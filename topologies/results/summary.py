@@ -26,6 +26,7 @@ from topologies.results.handovers import HandoverCost, handover_costs
 from topologies.results.percentiles import percentiles
 from topologies.results.reserved import mean_reserved_kbps
 from topologies.results.sla import SlaVerdicts, judge
+from topologies.results.slice_life import ended_slices, slices_lived
 from topologies.results.validity import uncounted_allowed, validity
 from topologies.results.windows import payload_mbps, round_trips_ms, slice_windows
 from topologies.traffic.engine import Measurements
@@ -41,7 +42,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
     """Everything summary.json holds."""
     measured, inventory = evidence.measurements, evidence.inventory
     start_ns, end_ns = measured.start_ns, measured.end_ns
-    changes = reservation_changes(inventory, evidence.decisions)
+    changes = reservation_changes(inventory, evidence.decisions, evidence.slice_life)
     decided = decisions_between(evidence.decisions, start_ns, end_ns)
     balanced = _balances(evidence)
     load = [s for s in evidence.load if start_ns < s.at_ns <= end_ns]
@@ -66,6 +67,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         "slices": [
             slice_figures(measured, s, changes, inventory.bottlenecks) for s in inventory.slices
         ],
+        "slices_lived": slices_lived(inventory, evidence.slice_life, measured.t0_ns),
         "background": _background(measured),
         "cells": _cells(evidence, changes),
         "flows": [_flow_figures(measured, f) for f in measured.flows],
@@ -221,7 +223,9 @@ def _balances(evidence: Evidence) -> list[Balance] | None:
     if evidence.switches is None:
         return None
     measured = evidence.measurements
-    return balances(host_counts(measured.flows, measured.totals), evidence.switches)
+    counts = host_counts(measured.flows, measured.totals)
+    ended = ended_slices(evidence.slice_life)
+    return balances({i: c for i, c in counts.items() if i not in ended}, evidence.switches)
 
 
 def _balance_figures(balance: Balance) -> dict[str, Any]:

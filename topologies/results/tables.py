@@ -234,7 +234,7 @@ def cells_table(evidence: Evidence) -> pa.Table:
     figures = cell_slices(
         measured,
         attachments(inventory, evidence.decisions),
-        reservation_changes(inventory, evidence.decisions),
+        reservation_changes(inventory, evidence.decisions, evidence.slice_life),
         [c.cell_id for c in inventory.cells],
         list(names),
     )

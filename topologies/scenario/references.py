@@ -115,6 +115,7 @@ def _unknown_names(document: Mapping[str, Any], names: _Names) -> Iterator[Probl
         ("links", "between", names.switches, "switch"),
         ("servers", "attach", names.switches, "switch"),
         ("users", "slices", names.slices, "slice"),
+        ("slices", "cells", names.access_points, "access point"),
         ("services", "slice", names.slices, "slice"),
         ("services", "host", names.servers, "server"),
         ("services", "candidates", names.servers, "server"),

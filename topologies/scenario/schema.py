@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from controller.contracts.inventory import HandoverConfig, TwinConfig, XappPlacement
-from controller.contracts.slices import Slice, Strict, TrafficClass
+from controller.contracts.slices import USABLE_SLICE_IDS, Slice, Strict, TrafficClass
 from topologies.scenario.references import BrokenScenario, broken_references
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,9}$")]
@@ -191,7 +191,7 @@ class Scenario(Strict):
     """Second paths; none, and forwarding has no groups and wires no BFD."""
     servers: Annotated[list[Server], Field(min_length=1)]
     centre: Centre = Centre()
-    slices: Annotated[list[Slice], Field(min_length=1, max_length=11)]
+    slices: Annotated[list[Slice], Field(min_length=1, max_length=len(USABLE_SLICE_IDS))]
     users: Annotated[list[UserSpec], Field(min_length=1)]
     services: Annotated[list[ServiceSpec], Field(min_length=1)]
     traffic: list[TrafficSpec] = []
