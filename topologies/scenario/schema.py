@@ -86,6 +86,8 @@ class UserSpec(Strict):
     slices: Annotated[list[str], Field(min_length=1)]
     """Slice names; the first is the session a plain socket uses."""
     mobility: Mobility
+    handover: HandoverConfig | None = None
+    """Its own; without one, the scenario's."""
 
 
 class ServiceSpec(Strict):
