@@ -43,19 +43,23 @@ def figures(costs: list[dict[str, float]]) -> dict[str, Any]:
     }
 
 
-def judge(cases: dict[str, dict[str, Any]], handovers: int, interruption_ms: int) -> dict[str, bool]:
+def judge(
+    cases: dict[str, dict[str, Any]], handovers: int, interruption_ms: int
+) -> dict[str, bool]:
     made = cases["make_before_break"].values()
     broken = cases["break_before_make"].values()
     plugged = cases["re-plugging"].values()
     expected = RATE_PPS * interruption_ms / 1000
     allowed = TOLERANCE_RATIO * expected + TOLERANCE_PACKETS
     return {
-        "enough_handovers": all(f["handovers"] >= handovers for c in cases.values() for f in c.values()),
+        "enough_handovers": all(
+            f["handovers"] >= handovers for c in cases.values() for f in c.values()
+        ),
         "make_before_break_loses_nothing": all(f["lost_packets"] == 0 for f in made),
         "break_before_make_loses_its_interruption": all(
             abs(f["lost_per_handover"]["p50"] - expected) <= allowed for f in broken
         ),
-        "re_plugging_loses": all(f["lost_packets"] > 0 for f in plugged),
+        "re_plugging_loses": sum(f["lost_packets"] for f in plugged) >= handovers,
     }
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from controller.contracts.run_folder import RunFolder
 from topologies import cleanup, namespaces
-from topologies.manifest import Manifest, create_run_folder
+from topologies.manifest import create_run_folder
 from topologies.network import enter_run_namespace
 from topologies.ovs import PrivateOvs
 

@@ -7,7 +7,7 @@ queues, and afterwards only Queue rows of it change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from controller.contracts.inventory import Port, Switch
 from controller.contracts.queue_tree import fixed_queues, queue_row
@@ -38,6 +38,17 @@ def transaction(
         if port.rate_kbps is not None:
             arguments += _qos(port, port.rate_kbps, reservable_ratio, slicing)
     return arguments[1:]
+
+
+def hands_off(ports: Sequence[Port]) -> list[str]:
+    """More arguments: Open vSwitch leaves these ports' qdiscs to somebody else.
+
+    Otherwise it removes, when it starts again, what it finds on a port without QoS.
+    """
+    arguments = ["--", "--id=@hands_off", "create", "QoS", "type=linux-noop"]
+    for port in ports:
+        arguments += ["--", "set", "Port", port.interface, "qos=@hands_off"]
+    return arguments
 
 
 def _bridge(switch: Switch, openflow_tcp_port: int, datapath_type: str) -> Iterator[list[str]]:

@@ -75,7 +75,7 @@ class Cell(Strict):
     """An access point's coverage: its switch, its ports, the edge that serves it."""
 
     cell_id: str
-    kind: Literal["mbs", "sbs"]
+    kind: Literal["mbs", "sbs", "uav", "satellite", "wifi"]
     switch: str
     down_port: int
     """On the access point's switch, towards the air: the downlink bottleneck."""

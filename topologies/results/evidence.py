@@ -6,7 +6,7 @@ every figure of the results follows from it without asking anybody again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +96,8 @@ class Evidence:
     """How wires delay: netem or wirefilter."""
     backlog_drops: int = 0
     """Frames the machine's receive backlogs dropped since traffic start, whoever's they were."""
+    radio_drops: Mapping[int, int] = field(default_factory=dict)
+    """At users' radio links, both directions, by slice id."""
     twin_rows: Sequence[dict[str, Any]] = ()
 
 

@@ -222,7 +222,8 @@ def _balances(evidence: Evidence) -> list[Balance] | None:
     if evidence.switches is None:
         return None
     measured = evidence.measurements
-    return balances(host_counts(measured.flows, measured.totals), evidence.switches)
+    hosts = host_counts(measured.flows, measured.totals)
+    return balances(hosts, evidence.switches, evidence.radio_drops)
 
 
 def _balance_figures(balance: Balance) -> dict[str, Any]:
