@@ -8,11 +8,13 @@ from pydantic import ValidationError
 from controller.contracts.inventory import HandoverConfig
 from controller.handover import plan
 from controller.network_view import network_of
-from tests.planned_network import INVENTORY
+from tests.emulated.networks import two_cells
+from tests.planned_network import planned_inventory
 from topologies.results.evidence import Attachment
 from topologies.results.handovers import ping_pongs
 
 S_NS = 1_000_000_000
+INVENTORY = planned_inventory(two_cells())
 
 
 def visits(*at: tuple[float, str]) -> list[Attachment]:
