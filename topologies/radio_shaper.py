@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 from pyroute2 import IPRoute
 
@@ -28,8 +29,9 @@ _BURST_MS, _LEAST_BURST_BYTES = 10, 6000
 _CEILING_KBPS = 10_000_000
 _FIRST_LEAF = 0x10
 _RADIO_CLASS = 0x1FFFE
-_DOWN_OCTET, _UP_OCTET = 31, 27
-"""Second octet of the IPv4 destination, of the source, from the frame's start."""
+Way = Literal["down", "up"]
+_OCTETS: dict[Way, tuple[int, int]] = {"down": (31, 43), "up": (27, 27)}
+"""Where the slice is in a frame's IPv4 and IPv6 destination (down) or source (up)."""
 _SENT = re.compile(r"class htb 1:([0-9a-f]+) .*?\n Sent .*?dropped (\d+)", re.DOTALL)
 
 
@@ -39,16 +41,25 @@ class End:
 
     interface: str
     netns: str | None
-    octet: int
+    way: Way
 
 
-def slice_filter(octet: int) -> str:
-    """cls_bpf program: 1:(0x10 + slice) by the address; what is not IPv4 is infrastructure."""
+def slice_filter(way: Way) -> str:
+    """cls_bpf program: 1:(0x10 + slice) by the address; what is not IP is infrastructure.
+
+    IPv6 has the slice id's decimal digits as hexadecimal ones: from 0x10 on, 6 too many.
+    """
+    ipv4_octet, ipv6_octet = _OCTETS[way]
     return bytecode(
         [
-            Instruction(40, 0, 0, 12),
-            Instruction(21, 0, 3, 0x0800),
-            Instruction(48, 0, 0, octet),
+            Instruction(40, 0, 0, 12),  # ethertype
+            Instruction(21, 0, 2, 0x0800),
+            Instruction(48, 0, 0, ipv4_octet),
+            Instruction(5, 0, 0, 4),  # to the addition
+            Instruction(21, 0, 5, 0x86DD),
+            Instruction(48, 0, 0, ipv6_octet),
+            Instruction(53, 0, 1, 0x10),
+            Instruction(20, 0, 0, 6),
             Instruction(4, 0, 0, 0x10000 | _FIRST_LEAF),
             Instruction(22, 0, 0, 0),
             Instruction(6, 0, 0, 0x10000 | _FIRST_LEAF),
@@ -79,8 +90,8 @@ class RadioShaper:
             host = inventory.host(user.host)
             port = next(p for p in inventory.ports if p.peer == user.host)
             ends = {
-                "down": End(port.interface, None, _DOWN_OCTET),
-                "up": End(host.interface, host.netns_path, _UP_OCTET),
+                "down": End(port.interface, None, "down"),
+                "up": End(host.interface, host.netns_path, "up"),
             }
             self._ends[user.ue_id] = ends
             for way, end in ends.items():
@@ -102,7 +113,7 @@ class RadioShaper:
                 f"prio {priority} quantum 1514 {burst}",
                 f"qdisc add {device} parent 1:{minor:x} pfifo_head_drop limit {QUEUE_PACKETS}",
             ]
-        program = slice_filter(end.octet)
+        program = slice_filter(end.way)
         lines.append(
             f"filter add {device} parent 1: handle 1 protocol all prio 1 bpf bytecode '{program}'"
         )

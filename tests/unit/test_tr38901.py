@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from controller.contracts.addressing import ipv6_of, service_ip, session_ip
 from models.traces import Trace
 from tests.emulated.networks import two_cells
 from topologies.air_interface import NOT_HEARD_DBM, quality, rsrp_dbm
 from topologies.link_budget import Carrier, cqi_of, noise_dbm, rate_kbps, rsrq_db, snr_db
 from topologies.propagation import Path, gaussian_field, los_probability, path_loss_db
-from topologies.radio_shaper import worth_changing
+from topologies.radio_shaper import slice_filter, worth_changing
 from topologies.radio_updates import replayed
 from topologies.scenario.loader import load
 from topologies.scenario.radio import Propagation, RadioTrace, Tr38901Radio
@@ -172,3 +174,57 @@ def test_a_trace_drives_the_radio_and_starts_over() -> None:
     rsrp, link = replayed(trace, spec, 2.9)
     assert (rsrp, link.cqi, link.snr_db) == (-95.0, 5, 3.0)
     assert replayed(trace, spec, 3.2) == replayed(trace, spec, 0.2)
+
+
+@pytest.mark.parametrize("slice_id", [0, 1, 9, 10, 14])
+def test_the_shaper_tells_slices_apart_by_address_of_both_ip_versions(slice_id: int) -> None:
+    mine, other = session_ip(slice_id, 3), service_ip(3, 0)
+    for ethertype, mine_at, frame_of in ((0x0800, (26, 30), _ipv4), (0x86DD, (22, 38), _ipv6)):
+        for way, at, elsewhere in (("up", *mine_at), ("down", *reversed(mine_at))):
+            frame = bytearray(80)
+            frame[12:14] = ethertype.to_bytes(2)
+            for offset, ip in ((at, mine), (elsewhere, other)):
+                octets = frame_of(ip)
+                frame[offset : offset + len(octets)] = octets
+            assert _run_filter(slice_filter(way), frame) == 0x10010 + slice_id  # type: ignore[arg-type]
+    assert (
+        _run_filter(slice_filter("up"), bytearray(b"\0" * 12 + b"\x08\x06" + b"\1" * 60)) == 0x10010
+    )
+
+
+def _ipv4(ip: str) -> bytes:
+    return ipaddress.ip_address(ip).packed
+
+
+def _ipv6(ip: str) -> bytes:
+    return ipaddress.ip_address(ipv6_of(ip)).packed
+
+
+def _run_filter(program: str, frame: bytearray) -> int:
+    """Classic BPF, as far as the filter uses it."""
+    instructions = [[int(w) for w in line.split()] for line in program.split(",")[1:]]
+    at = accumulator = 0
+    while True:
+        code, if_true, if_false, operand = instructions[at]
+        at += 1
+        match code:
+            case 40:
+                accumulator = int.from_bytes(frame[operand : operand + 2])
+            case 48:
+                accumulator = frame[operand]
+            case 4:
+                accumulator += operand
+            case 20:
+                accumulator -= operand
+            case 5:
+                at += operand
+            case 21:
+                at += if_true if accumulator == operand else if_false
+            case 53:
+                at += if_true if accumulator >= operand else if_false
+            case 22:
+                return accumulator
+            case 6:
+                return operand
+            case _:
+                raise AssertionError(code)
