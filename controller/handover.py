@@ -4,6 +4,9 @@ Make-before-break, far side first: the target's switch, then the air accept the
 user; then the core (the branching switch) and the air flip; what is on its way
 through the source drains; then the source's switch, and last the air, forget it.
 Every packet always has a rule, so none is lost to the rules.
+
+Break-before-make: for the interruption the user has no radio link; what is sent to it
+or by it is dropped and counted by the air's miss rules.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ class Phase:
     attachment: Attachment
     steps: tuple[tuple[str, ...], ...]
     wait_ms: int = 0
+    after_break_ms: int = 0
+    """Not before so long after the first phase was confirmed."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,13 @@ class HandoverPlan:
         return (*self.switching, *self.clearing)[-1].attachment
 
 
-def plan(network: Network, source: str, target: str, mode: HandoverMode) -> HandoverPlan:
-    """From cell `source` to cell `target` (ids, different)."""
+def plan(
+    network: Network, source: str, target: str, mode: HandoverMode, interruption_ms: int = 0
+) -> HandoverPlan:
+    """From cell `source` to cell `target` (ids, different); the interruption is the break's."""
     if mode == "make_before_break":
         return _make_before_break(network, source, target)
-    return _break_before_make(network, source, target)
+    return _break_before_make(network, source, target, interruption_ms)
 
 
 def _make_before_break(network: Network, source: str, target: str) -> HandoverPlan:
@@ -67,13 +74,18 @@ def _make_before_break(network: Network, source: str, target: str) -> HandoverPl
     )
 
 
-def _break_before_make(network: Network, source: str, target: str) -> HandoverPlan:
+def _break_before_make(
+    network: Network, source: str, target: str, interruption_ms: int
+) -> HandoverPlan:
+    """The air takes the user off both cells; the path moves meanwhile, the air comes last."""
     air, core = _air(network), network.core
     far, near = network.cells[target].switch, network.cells[source].switch
+    nowhere: frozenset[str] = frozenset()
     return HandoverPlan(
         switching=(
-            Phase(Attachment(source, None, frozenset(), frozenset()), ((air, near),)),
-            Phase(Attachment.at(target), ((far,), (core,), (air,))),
+            Phase(Attachment(source, None, nowhere, nowhere), ((air, near),)),
+            Phase(Attachment(target, None, frozenset({target}), nowhere), ((far,), (core,))),
+            Phase(Attachment.at(target), ((air,),), after_break_ms=interruption_ms),
         ),
         clearing=(),
     )

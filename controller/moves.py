@@ -57,14 +57,16 @@ class Moves:
         """
         if ue_id not in self._network.users:
             raise UnknownTargetError(f"unknown user {ue_id!r}")
-        chosen = mode or self._network.inventory.handover.mode
+        config = self._network.users[ue_id].handover or self._network.inventory.handover
+        chosen = mode or config.kind
+        interruption_ms = config.interruption_ms if chosen == config.kind else 0
         if dry_run:
-            steps = self._plan(ue_id, target, chosen)
+            steps = self._plan(ue_id, target, chosen, interruption_ms)
             return EnforcementResult(diff=self._handover_diff(ue_id, steps))
         lock = self._user_locks[ue_id]
         await lock.acquire()
         try:
-            steps = self._plan(ue_id, target, chosen)
+            steps = self._plan(ue_id, target, chosen, interruption_ms)
             result = await self._switch_over(ue_id, steps)
         except BaseException:
             lock.release()
@@ -75,17 +77,25 @@ class Moves:
         task.add_done_callback(self._clearing.discard)
         return result
 
-    def _plan(self, ue_id: str, target: Cell, mode: HandoverMode) -> HandoverPlan:
+    def _plan(
+        self, ue_id: str, target: Cell, mode: HandoverMode, interruption_ms: int
+    ) -> HandoverPlan:
         source = self._state.serving_cell(ue_id)
         if source == target.cell_id:
             raise EnforcementError(f"user {ue_id} is served by cell {source} already")
-        return plan(self._network, source, target.cell_id, mode)
+        return plan(self._network, source, target.cell_id, mode, interruption_ms)
 
     async def _switch_over(self, ue_id: str, steps: HandoverPlan) -> EnforcementResult:
         before, diff = self._state.attachments[ue_id], self._handover_diff(ue_id, steps)
         answers: dict[str, Answer] = {}
-        for phase in steps.switching:
+        broken_s = 0.0
+        for index, phase in enumerate(steps.switching):
+            if phase.after_break_ms:
+                left_s = broken_s + phase.after_break_ms / 1000 - time.monotonic()
+                await asyncio.sleep(max(0.0, left_s))
             found = await self._enter(ue_id, phase)
+            if index == 0:
+                broken_s = time.monotonic()
             answers = _merged(answers, found)
             if not all(a.confirmed for a in found.values()):
                 self._switches.state = self._state.attached(ue_id, before)

@@ -68,6 +68,11 @@ class Trace:
         place = np.searchsorted(at_s, grid_s, side="right") - 1
         return np.where(place >= 0, rows[np.maximum(place, 0)], 0.0)
 
+    def held(self, quantity: str, at_s: float) -> float:
+        """The quantity of the last row at or before `at_s` that has one; NaN before the first."""
+        rows = np.flatnonzero(np.isfinite(self.values[quantity]) & (self.t_s <= at_s))
+        return float(self.values[quantity][rows[-1]]) if rows.size else math.nan
+
 
 def load_trace(path: Path) -> Trace:
     """Raises `TraceError` for what is not such a file."""

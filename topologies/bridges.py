@@ -53,6 +53,17 @@ def queue_trees(ports: Sequence[Port], reservable_ratio: float, slicing: bool) -
     return arguments[1:]
 
 
+def hands_off(ports: Sequence[Port]) -> list[str]:
+    """More arguments: Open vSwitch leaves these ports' qdiscs to somebody else.
+
+    Otherwise it removes, when it starts again, what it finds on a port without QoS.
+    """
+    arguments = ["--", "--id=@hands_off", "create", "QoS", "type=linux-noop"]
+    for port in ports:
+        arguments += ["--", "set", "Port", port.interface, "qos=@hands_off"]
+    return arguments
+
+
 def _bridge(switch: Switch, openflow_tcp_port: int, datapath_type: str) -> Iterator[list[str]]:
     name = switch.name
     yield ["add-br", name]

@@ -131,6 +131,7 @@ def _users(scenario: Scenario, serving_cell: Mapping[str, str]) -> list[User]:
                 infrastructure_ip=session_ip(INFRASTRUCTURE_SLICE_ID, index),
                 sessions=sessions,
                 cell_id=serving_cell[spec.name],
+                handover=spec.handover,
             )
         )
     return users

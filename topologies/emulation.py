@@ -33,9 +33,11 @@ from topologies.manifest import Manifest
 from topologies.measurement import Measurement
 from topologies.network import build, enter_run_namespace
 from topologies.ovs import PrivateOvs
+from topologies.radio_shaper import RadioShaper
 from topologies.radio_state import RadioState
 from topologies.radio_updates import RadioUpdates
 from topologies.repairs import Repairs
+from topologies.scenario.radio import Tr38901Radio
 from topologies.scenario.schema import Scenario
 from topologies.sessions import host_changes
 from topologies.supervisor import Supervisor
@@ -46,6 +48,7 @@ RADIO_PERIOD_S = 0.1
 SUPERVISE_PERIOD_S = 0.1
 """While vswitchd is gone, nothing is forwarded."""
 CONFIGURATION_PERIOD_S = 1.0
+TRACE_RATE_CHANGE_RATIO = 0.1
 READY_TIMEOUT_S = stretched_s(30.0)
 
 
@@ -100,7 +103,10 @@ class Emulation:
         self.supervisor = Supervisor(self.run.run_id, self.run.logs, self.manifest.record_process)
         folder = str(self.run.path)
         self.radio = RadioState.create(self.run.radio_state, self.inventory)
-        self.radio_updates = RadioUpdates(self.scenario, self.inventory, self.radio)
+        self.radio_shaper = self._shape_radio()
+        self.radio_updates = RadioUpdates(
+            self.scenario, self.inventory, self.radio, self.radio_shaper
+        )
         self.radio_updates.update(0.0)
         self.supervisor.start("ryu", ["controller.ryu_launcher", folder], restart=True)
         for edge in sorted({c.edge for c in self.inventory.cells}):
@@ -110,6 +116,16 @@ class Emulation:
         self.traffic = TrafficEngine(self.run, self.scenario, self.inventory, self.supervisor.start)
         self.traffic.prepare()
         self.supervisor.start("user-agents", ["topologies.user_agents", folder], None, True)
+
+    def _shape_radio(self) -> RadioShaper | None:
+        """Only where the scenario's radio says what a user's link carries."""
+        if not self.scenario.shapes_radio:
+            return None
+        radio = self.scenario.radio
+        ratio = TRACE_RATE_CHANGE_RATIO
+        if isinstance(radio, Tr38901Radio):
+            ratio = radio.rate_change_ratio
+        return RadioShaper(self.inventory, ratio)
 
     async def install_slices(self) -> None:
         self.progress.step("slices")
@@ -167,6 +183,8 @@ class Emulation:
         self.measurement = Measurement(
             self.run, self.scenario, self.inventory, self.traffic, self.ovs.vswitchd_pid
         )
+        if self.radio_shaper is not None:
+            self.measurement.radio_drops = self.radio_shaper.drops
 
     # -- life -------------------------------------------------------------
 
@@ -299,6 +317,9 @@ class Emulation:
             self.traffic.end()
         if hasattr(self, "supervisor"):
             self.supervisor.stop(list(self.supervisor.children))
+        shaper: RadioShaper | None = getattr(self, "radio_shaper", None)
+        if shaper is not None:
+            shaper.close()
         if hasattr(self, "network"):
             self.network.stop()
         if hasattr(self, "ovs"):

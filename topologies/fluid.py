@@ -89,21 +89,25 @@ def serving_index(scenario: Scenario, user: str, t_s: FloatArray) -> IntArray:
     period_s = scenario.twins.report_period_ms / 1000
     last_s = float(t_s[-1]) if t_s.size else 0.0
     radio_s = np.arange(0.0, last_s + 2 * period_s, period_s)
-    attached = a3_attachments(rsrp_table_dbm(scenario, user, radio_s), scenario.handover, period_s)
+    own = next(u.handover for u in scenario.users if u.name == user)
+    config = own or scenario.handover
+    offsets_db = [config.cell_offsets_db.get(ap.name, 0.0) for ap in scenario.access_points]
+    weighed_dbm = rsrp_table_dbm(scenario, user, radio_s) + np.array(offsets_db)
+    attached = a3_attachments(weighed_dbm, config, period_s)
     return attached[np.searchsorted(radio_s, t_s, side="right") - 1]
 
 
 def a3_attachments(rsrp_dbm: FloatArray, handover: HandoverConfig, step_s: float) -> IntArray:
     """Serving cell after each step of RSRP [time, cell]: strongest first, then A3 events.
 
-    TS 38.331 5.5.4.4 with no offsets: a neighbour better than the serving cell by
-    the hysteresis, for the time to trigger.
+    TS 38.331 5.5.4.4: a neighbour better than the serving cell by hysteresis and
+    offset for the time to trigger. Cells' own offsets are in `rsrp_dbm` already.
     """
     serving = int(np.argmax(rsrp_dbm[0]))
     better_s = np.full(rsrp_dbm.shape[1], -step_s)
     attached = np.empty(rsrp_dbm.shape[0], dtype=np.int64)
     for step, row in enumerate(rsrp_dbm):
-        entered = row > row[serving] + handover.hysteresis_db
+        entered = row > row[serving] + handover.hysteresis_db + handover.a3_offset_db
         better_s = np.where(entered, better_s + step_s, -step_s)
         ready = entered & (better_s >= handover.time_to_trigger_ms / 1000)
         if ready.any():

@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ class Measurement:
         self._traffic = traffic
         self._load = LoadSampler(vswitchd_pid)
         self._start_ns: int | None = None
+        self.radio_drops: Callable[[], Mapping[int, int]] = dict
+        """Packets dropped at users' radio links so far, by slice id."""
 
     def _next_window_ns(self) -> int:
         t0_ns = self._traffic.counters.t0_ns
@@ -115,6 +118,7 @@ class Measurement:
             load=self._load.between(self._start_ns, end_ns),
             decisions=self._decisions(),
             switches=self._switch_counts(),
+            radio_drops=self.radio_drops(),
             twins=twins,
             versions=versions(),
             slice_life=rpc.call(self._run.ric_socket, "slice_life", 30.0),

@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controller.contracts.inventory import Inventory, Port
+from controller.contracts.inventory import Inventory, Port, PortRole
 from controller.contracts.run_folder import RunFolder
 from topologies import hosts, namespaces, queue_filter
-from topologies.bridges import queue_trees, transaction
+from topologies.bridges import hands_off, queue_trees, transaction
 from topologies.datapath import Datapath
 from topologies.describe import OPENFLOW_TCP_PORT, POLICIES, describe
 from topologies.errors import EmulationError, NamespaceError, SwitchError
@@ -298,6 +298,8 @@ def _make_switches(plan: Plan, scenario: Scenario, run: RunFolder, datapath: Dat
     arguments = transaction(
         plan, OPENFLOW_TCP_PORT, scenario.reservable_ratio, scenario.slicing, datapath.ovs_type
     )
+    if scenario.shapes_radio:
+        arguments += hands_off([p for p in plan.ports if p.role is PortRole.USER])
     try:
         namespaces.run(["ovs-vsctl", "--timeout=20", *arguments], environment=environment(run))
     except EmulationError as error:

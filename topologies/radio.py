@@ -1,8 +1,9 @@
 """How strong each access point is at a place: 3GPP path loss, pure functions.
 
 Line-of-sight formulas of TR 38.901 table 7.4.1-1: urban macro for an MBS, urban
-micro street canyon for an SBS.  No fading; capacity is the scenario's
-`down_mbps`, so RSRP decides only who serves whom.
+micro street canyon for every other kind.  No fading; capacity is the scenario's
+`down_mbps`, so RSRP decides only who serves whom.  That is `radio.model: rsrp_only`;
+`tr38901` is in `air_interface.py`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from topologies import air_interface
 from topologies.mobility import position_m
-from topologies.scenario.schema import AccessPoint, PositionM, Scenario
+from topologies.scenario.radio import Tr38901Radio
+from topologies.scenario.schema import ANTENNA_HEIGHT_M, AccessPoint, PositionM, Scenario
 
 LIGHT_MPS = 3.0e8
 UE_HEIGHT_M = 1.5
 ENVIRONMENT_HEIGHT_M = 1.0
 """Effective environment height h_E (table 7.4.1-1 note 1, for users at street level)."""
-ANTENNA_HEIGHT_M = {"mbs": 25.0, "sbs": 10.0}
 SHORTEST_M = 10.0
 """The formulas hold from 10 m on; nearer counts as 10 m."""
 RESOURCE_ELEMENTS_DB = 10 * math.log10(12 * 273)
@@ -67,7 +69,20 @@ def rsrp_table_dbm(
     """RSRP of one user, shape [time, cell], cells in the order of `access_points`."""
     mobility = next(u.mobility for u in scenario.users if u.name == user_name)
     places = [position_m(mobility, scenario.seed, user_name, float(t)) for t in t_s]
-    return np.array([[rsrp_dbm(ap, here) for ap in scenario.access_points] for here in places])
+    return np.array(
+        [powers_dbm(scenario, here, float(t)) for here, t in zip(places, t_s, strict=True)]
+    )
+
+
+def powers_dbm(scenario: Scenario, here_m: PositionM, t_s: float) -> list[float]:
+    """RSRP of every access point at a place and time, by the scenario's radio model."""
+    radio = scenario.radio
+    if isinstance(radio, Tr38901Radio):
+        return [
+            air_interface.rsrp_dbm(scenario, radio, ap, here_m, t_s)
+            for ap in scenario.access_points
+        ]
+    return [rsrp_dbm(ap, here_m) for ap in scenario.access_points]
 
 
 def serving_cell_at_start(scenario: Scenario) -> dict[str, str]:
@@ -75,6 +90,6 @@ def serving_cell_at_start(scenario: Scenario) -> dict[str, str]:
     serving = {}
     for user in scenario.users:
         here_m = position_m(user.mobility, scenario.seed, user.name, 0.0)
-        best = max(scenario.access_points, key=lambda ap: rsrp_dbm(ap, here_m))
-        serving[user.name] = best.name
+        here_dbm = powers_dbm(scenario, here_m, 0.0)
+        serving[user.name] = scenario.access_points[here_dbm.index(max(here_dbm))].name
     return serving

@@ -11,13 +11,14 @@ import json
 import mmap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from controller.contracts.inventory import Inventory
+from topologies.link_budget import LinkQuality
 
 READ_TIMEOUT_S = 1.0
 HEADER_ALIGNMENT_BYTES = 4096
@@ -37,6 +38,8 @@ class RadioRow:
     rsrp_dbm: tuple[float, ...]
     updated_at_ns: int
     """CLOCK_REALTIME; 0 until the first write."""
+    quality: LinkQuality | None = None
+    """Of the serving cell; None without a radio model that knows it."""
 
 
 def _row_type(cells: int) -> np.dtype[Any]:
@@ -48,6 +51,7 @@ def _row_type(cells: int) -> np.dtype[Any]:
             ("speed_mps", "<f8"),
             ("serving_index", "<i8"),
             ("rsrp_dbm", "<f8", (cells,)),
+            ("quality", "<f8", (5,)),
         ]
     )
 
@@ -106,6 +110,7 @@ class RadioState:
         serving_index: int,
         rsrp_dbm: Sequence[float],
         updated_at_ns: int,
+        quality: LinkQuality | None = None,
     ) -> None:
         """Replace the row of user `index`; one writer process only."""
         staged, version = self._staged[0], int(self._rows["version"][index])
@@ -114,6 +119,7 @@ class RadioState:
         staged["speed_mps"] = speed_mps
         staged["serving_index"] = serving_index
         staged["rsrp_dbm"] = rsrp_dbm
+        staged["quality"] = np.nan if quality is None else astuple(quality)
         staged["updated_at_ns"] = updated_at_ns
         self._rows["version"][index] = version + 1
         self._rows[index : index + 1] = self._staged
@@ -148,10 +154,14 @@ class RadioState:
 
 def _plain(row: Any) -> RadioRow:
     x_m, y_m = row["position_m"]
+    rsrq_db, snr_db, cqi, down_kbps, up_kbps = row["quality"].tolist()
     return RadioRow(
         position_m=(float(x_m), float(y_m)),
         speed_mps=float(row["speed_mps"]),
         serving_index=int(row["serving_index"]),
         rsrp_dbm=tuple(row["rsrp_dbm"].tolist()),
         updated_at_ns=int(row["updated_at_ns"]),
+        quality=(
+            None if np.isnan(cqi) else LinkQuality(rsrq_db, snr_db, int(cqi), down_kbps, up_kbps)
+        ),
     )

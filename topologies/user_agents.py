@@ -162,6 +162,7 @@ class UserAgents:
             dict(zip(cells, row.rsrp_dbm, strict=True)),
             row.position_m,
             row.speed_mps,
+            row.quality,
         )
 
     def _send(self, pending: Pending, due_ns: int) -> None:

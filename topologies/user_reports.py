@@ -8,13 +8,14 @@ knows what its application offered and what its own host refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
+from topologies.link_budget import LinkQuality
 from topologies.tcp_connections import SEGMENT_OVERHEAD_BYTES
 
 FloatArray = npt.NDArray[np.float64]
@@ -137,6 +138,7 @@ class Radio:
     rsrp_dbm: Mapping[str, float]
     position_m: tuple[float, float]
     speed_mps: float
+    quality: LinkQuality | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ def encode_report(header: Header, radio: Radio, flows: list[dict[str, Any]]) -> 
             "measured_at_ns": header.measured_at_ns,
             "period_ms": header.period_ms,
             "cell_id": radio.cell_id,
-            "rsrp_dbm": {c: round(dbm, 2) for c, dbm in radio.rsrp_dbm.items()},
+            "rsrp_dbm": {c: round(v, 2) for c, v in radio.rsrp_dbm.items() if not np.isnan(v)},
+            **({} if radio.quality is None else asdict(radio.quality)),
             "position_m": [round(x, 3) for x in radio.position_m],
             "speed_mps": round(radio.speed_mps, 3),
             "flows": flows,

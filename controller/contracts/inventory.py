@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
 
 from controller.contracts.slices import Slice, SNssai, Strict, TrafficClass
 
@@ -73,7 +75,7 @@ class Cell(Strict):
     """An access point's coverage: its switch, its ports, the edge that serves it."""
 
     cell_id: str
-    kind: Literal["mbs", "sbs"]
+    kind: Literal["mbs", "sbs", "uav", "satellite", "wifi"]
     switch: str
     down_port: int
     """On the access point's switch, towards the air: the downlink bottleneck."""
@@ -98,6 +100,8 @@ class User(Strict):
     sessions: list[Session]
     cell_id: str
     """Initial serving cell."""
+    handover: HandoverConfig | None = None
+    """Its own; None: the scenario's."""
 
 
 class Session(Strict):
@@ -138,11 +142,29 @@ class CellReservations(Strict):
 
 
 class HandoverConfig(Strict):
-    """A3 event (TS 38.331 5.5.4.4): neighbour better than serving by the hysteresis."""
+    """When a user is handed over (event A3, TS 38.331 5.5.4.4), and how.
 
-    hysteresis_db: float = 3.0
-    time_to_trigger_ms: int = 640
-    mode: Literal["make_before_break", "break_before_make"] = "make_before_break"
+    Ranges are those of ReportConfigNR and MeasObjectNR (TS 38.331 6.3.2).
+    """
+
+    kind: Literal["make_before_break", "break_before_make"] = "make_before_break"
+    interruption_ms: Annotated[int, Field(ge=0, le=5000)] = 0
+    """Time without any radio link in break_before_make."""
+    hysteresis_db: Annotated[float, Field(ge=0, le=15)] = 3.0
+    time_to_trigger_ms: Annotated[int, Field(ge=0, le=5120)] = 640
+    a3_offset_db: Annotated[float, Field(ge=-15, le=15)] = 0.0
+    """Off: by how much more a neighbour must be better than the serving cell."""
+    cell_offsets_db: dict[str, Annotated[float, Field(ge=-24, le=24)]] = {}
+    """Ocn and Ocp (cellIndividualOffset) by cell: above 0 makes a cell preferred."""
+
+    @model_validator(mode="after")
+    def _interruption_needs_a_break(self) -> HandoverConfig:
+        if self.interruption_ms and self.kind != "break_before_make":
+            raise ValueError(
+                f"interruption_ms {self.interruption_ms} needs kind break_before_make: "
+                "make_before_break has none"
+            )
+        return self
 
 
 class TwinConfig(Strict):
@@ -196,6 +218,10 @@ class Inventory(Strict):
 
     def cell(self, cell_id: str) -> Cell:
         return next(c for c in self.cells if c.cell_id == cell_id)
+
+    def handover_of(self, ue_id: str) -> HandoverConfig:
+        """The user's own configuration, else the scenario's."""
+        return self.user(ue_id).handover or self.handover
 
     def user(self, ue_id: str) -> User:
         return next(u for u in self.users if u.ue_id == ue_id)

@@ -48,6 +48,14 @@ class UserReport(Strict):
     """Per cell, as the user measures it."""
     position_m: tuple[float, float]
     speed_mps: float
+    rsrq_db: float | None = None
+    """This and the next four: of the serving cell, where the radio model knows them."""
+    snr_db: float | None = None
+    cqi: int | None = None
+    """TS 38.214 table 5.2.2.1-2; 0: out of range."""
+    down_kbps: float | None = None
+    """What the radio link carries at most."""
+    up_kbps: float | None = None
     flows: list[FlowReport]
 
 

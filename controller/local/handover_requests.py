@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -51,10 +51,16 @@ class _UserRequests:
 
 
 class HandoverRequests:
-    """A3 state and requests of the users of one edge.  `ask` raises `RpcError` on failure."""
+    """A3 state and requests of the users of one edge.  `ask` raises `RpcError` on failure.
 
-    def __init__(self, config: HandoverConfig, ask: Ask) -> None:
+    `own`: configurations of users that have one of their own, by `ue_id`.
+    """
+
+    def __init__(
+        self, config: HandoverConfig, ask: Ask, own: Mapping[str, HandoverConfig] | None = None
+    ) -> None:
         self._config = config
+        self._own = dict(own or {})
         self._ask = ask
         self._users: dict[str, _UserRequests] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,7 +69,7 @@ class HandoverRequests:
     def observe(self, ue_id: str, measured: Measurement, version: int, arrived_at_ns: int) -> None:
         """One report's measurement; starts a request when A3 says so and none is pending."""
         user = self._users.setdefault(ue_id, _UserRequests())
-        user.a3, target = observe(user.a3, measured, self._config)
+        user.a3, target = observe(user.a3, measured, self._own.get(ue_id, self._config))
         if target is None or user.is_outstanding or arrived_at_ns < user.not_before_ns:
             return
         user.is_outstanding = True

@@ -69,7 +69,8 @@ class LocalController:
         self._predictor = Predictor(load_model(MOBILITY), load_model(DEMAND))
         self._capacity_kbps = {c.cell_id: float(c.down_kbps) for c in inventory.cells}
         self._ric = AsyncConnection(run.ric_socket)
-        self._handovers = HandoverRequests(inventory.handover, self._ask_ric)
+        own = {u.ue_id: u.handover for u in inventory.users if u.handover is not None}
+        self._handovers = HandoverRequests(inventory.handover, self._ask_ric, own)
         self._collector = wire.collector_socket()
         self._uplink = wire.aggregate_socket(hosts[edge])
         self._edge_of_cell = {c.cell_id: c.edge for c in inventory.cells}

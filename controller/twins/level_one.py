@@ -23,6 +23,11 @@ UNITS: Mapping[str, str | None] = MappingProxyType(
     {
         "serving_cell": None,
         "rsrp_dbm": "dBm",
+        "rsrq_db": "dB",
+        "snr_db": "dB",
+        "cqi": None,
+        "down_kbps": "kbit/s",
+        "up_kbps": "kbit/s",
         "location_m": "m",
         "speed_mps": "m/s",
         "kind": None,
@@ -183,6 +188,9 @@ def _reported_values(report: UserReport) -> dict[str, Any]:
         "user.speed_mps": report.speed_mps,
         "user.kind": report.kind,
     }
+    for name in ("rsrq_db", "snr_db", "cqi", "down_kbps", "up_kbps"):
+        if getattr(report, name) is not None:
+            values[f"connectivity.{name}"] = getattr(report, name)
     by_service: dict[str, list[FlowReport]] = {}
     for flow in report.flows:
         direction = "up" if flow.up else "down"

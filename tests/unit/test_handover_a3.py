@@ -47,6 +47,41 @@ def test_exactly_the_hysteresis_is_not_better() -> None:
     assert run(at(0, a=-90, b=-87), at(5000, a=-90, b=-87)) == [None, None]
 
 
+def test_offsets_are_part_of_both_inequalities() -> None:
+    """TS 38.331 5.5.4.4: Mn + Ocn - Hys > Mp + Ocp + Off enters, Mn + Ocn + Hys < ... leaves."""
+    config = CONFIG.model_copy(
+        update={"cell_offsets_db": {"a": 1.0, "b": 4.0}, "a3_offset_db": 2.0}
+    )
+    # b: Mn + 4 - 3 > -90 + 1 + 2 from -88 dBm on.
+    assert run(at(0, a=-90, b=-88), at(700, a=-90, b=-88), config=config) == [None, None]
+    entered = [at(0, a=-90, b=-87.9), at(700, a=-90, b=-87.9)]
+    assert run(*entered, config=config) == [None, "b"]
+    # b leaves below Mn + 4 + 3 < -87, which is -94 dBm; until then no second wait.
+    stays = [*entered, at(800, a=-90, b=-94), at(900, a=-90, b=-87.9)]
+    left = [*entered, at(800, a=-90, b=-94.1), at(900, a=-90, b=-87.9)]
+    assert run(*stays, config=config)[-1] == "b"
+    assert run(*left, config=config)[-1] is None
+
+
+def test_a_user_may_have_a_configuration_of_its_own() -> None:
+    async def requests() -> list[str]:
+        asked: list[str] = []
+
+        async def ask(request: object) -> DecisionRecord:
+            asked.append(request.target["ue_id"])  # type: ignore[attr-defined]
+            raise RpcError("not now")
+
+        eager = HandoverConfig(hysteresis_db=1.0, time_to_trigger_ms=0)
+        handovers = HandoverRequests(CONFIG, ask, {"ue2": eager})
+        for ue_id in ("ue1", "ue2"):
+            handovers.observe(ue_id, at(0, a=-90, b=-86), 1, 0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return asked
+
+    assert asyncio.run(requests()) == ["ue2"]
+
+
 def test_a_dip_starts_the_wait_again() -> None:
     better = {"a": -90.0, "b": -86.0}
     targets = run(at(0, **better), at(500, a=-90, b=-88), at(700, **better), at(1300, **better))

@@ -11,7 +11,7 @@ cleared behind a handover; a miss rule drops and counts them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,7 +78,11 @@ def host_counts(flows: Sequence[Flow], totals: npt.NDArray[np.void]) -> dict[int
     return result
 
 
-def balances(hosts: dict[int, HostCounts], switches: SwitchCounts) -> list[Balance]:
+def balances(
+    hosts: dict[int, HostCounts],
+    switches: SwitchCounts,
+    radio_drops: Mapping[int, int] | None = None,
+) -> list[Balance]:
     """One balance a group of slices, smallest slice id first.
 
     ValueError when the switches counted nothing of a slice that has traffic.
@@ -86,23 +90,29 @@ def balances(hosts: dict[int, HostCounts], switches: SwitchCounts) -> list[Balan
     unknown = sorted(set(hosts) - set(switches.slices))
     if unknown:
         raise ValueError(f"the switches' counters lack slices {unknown}")
-    return [_balance(group, hosts, switches) for group in _groups(sorted(hosts), switches.shared)]
+    radio = radio_drops or {}
+    return [_balance(group, hosts, switches, radio) for group in _groups(sorted(hosts), switches.shared)]
 
 
 def _balance(
-    group: tuple[int, ...], hosts: dict[int, HostCounts], switches: SwitchCounts
+    group: tuple[int, ...],
+    hosts: dict[int, HostCounts],
+    switches: SwitchCounts,
+    radio_drops: Mapping[int, int],
 ) -> Balance:
     host = [hosts[s] for s in group]
     switch = [switches.slices[s] for s in group]
     tcp = any(h.has_tcp for h in host)
     shared = sum(d.packets for d in switches.shared if d.slice_ids & set(group))
+    # Radio links lie between switches and users: outside of what switches count.
+    at_radio = 0 if tcp else sum(radio_drops.get(s, 0) for s in group)
     return Balance(
         slice_ids=group,
         basis="switches" if tcp else "hosts",
         sent=_sum_entered(switch) if tcp else sum(h.sent for h in host),
         received=sum(s.delivered for s in switch) if tcp else sum(h.received for h in host),
         meter_drops=sum(s.meter_drops for s in switch),
-        queue_drops=sum(s.queue_drops for s in switch) + shared,
+        queue_drops=sum(s.queue_drops for s in switch) + shared + at_radio,
         host_drops=sum(h.host_drops for h in host),
         socket_drops=sum(h.socket_drops for h in host),
         misses=sum(s.misses for s in switch),

@@ -98,6 +98,8 @@ class Evidence:
     """What became of slices during the run, oldest first (see slice_life.py)."""
     backlog_drops: int = 0
     """Frames the machine's receive backlogs dropped since traffic start, whoever's they were."""
+    radio_drops: Mapping[int, int] = field(default_factory=dict)
+    """At users' radio links, both directions, by slice id."""
     twin_rows: Sequence[dict[str, Any]] = ()
 
 

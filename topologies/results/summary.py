@@ -22,7 +22,7 @@ from topologies.results.evidence import (
     attachments,
     reservation_changes,
 )
-from topologies.results.handovers import HandoverCost, handover_costs
+from topologies.results.handovers import handover_costs, handover_figures, ping_pongs
 from topologies.results.percentiles import percentiles
 from topologies.results.reserved import mean_reserved_kbps
 from topologies.results.sla import SlaVerdicts, judge
@@ -78,8 +78,9 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         },
         "loop_latency_ms": loop_latency(decided, inventory.centre_delay_ms),
         "decisions": decision_counts(decided),
-        "handovers": _handovers(
-            handover_costs(decided, measured.flows, measured.samples, start_ns, end_ns)
+        "handovers": handover_figures(
+            handover_costs(decided, measured.flows, measured.samples, start_ns, end_ns),
+            ping_pongs(attachments(inventory, evidence.decisions), start_ns, end_ns),
         ),
         "migrations": {
             "count": 0,
@@ -225,7 +226,8 @@ def _balances(evidence: Evidence) -> list[Balance] | None:
     measured = evidence.measurements
     counts = host_counts(measured.flows, measured.totals)
     ended = ended_slices(evidence.slice_life)
-    return balances({i: c for i, c in counts.items() if i not in ended}, evidence.switches)
+    lived = {i: c for i, c in counts.items() if i not in ended}
+    return balances(lived, evidence.switches, evidence.radio_drops)
 
 
 def _balance_figures(balance: Balance) -> dict[str, Any]:
@@ -240,31 +242,6 @@ def _balance_figures(balance: Balance) -> dict[str, Any]:
         "host_drops": balance.host_drops,
         "socket_drops": balance.socket_drops,
         "missing": balance.missing,
-    }
-
-
-def _handovers(costs: Sequence[HandoverCost]) -> dict[str, Any]:
-    """`lost_packets` and `interruption_ms` are of users with real-time probes."""
-    seen = [c for c in costs if c.lost_packets is not None]
-    gaps_ms = [c.interruption_ms for c in costs if c.interruption_ms is not None]
-    return {
-        "count": len(costs),
-        "with_probes": len(seen),
-        "interruption_ms": {
-            **percentiles(gaps_ms, ("p50", "p95", "p99")),
-            "max": max(gaps_ms, default=None),
-        },
-        "lost_packets": sum(c.lost_packets or 0 for c in seen),
-        "each": [
-            {
-                "at_ns": c.at_ns,
-                "ue_id": c.ue_id,
-                "cell_id": c.cell_id,
-                "lost_packets": c.lost_packets,
-                "interruption_ms": c.interruption_ms,
-            }
-            for c in costs
-        ],
     }
 
 

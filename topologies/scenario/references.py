@@ -44,6 +44,7 @@ def broken_references(document: Mapping[str, Any]) -> list[Problem]:
         _impossible_swings(document),
         _reservations_too_large(document),
         _duplicates(document),
+        _unknown_offset_cells(document, names),
     )
     return [problem for check in checks for problem in check]
 
@@ -146,6 +147,17 @@ def _links_to_themselves(document: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(
                 (*path, "between"), f"a link from {ends[0]!r} to itself; name two switches"
             )
+
+
+def _unknown_offset_cells(document: Mapping[str, Any], names: _Names) -> Iterator[Problem]:
+    """Cells named in `cell_offsets_db`, of the scenario and of single users."""
+    for path, owner in [((), document), *items(document, "users")]:
+        handover = owner.get("handover")
+        offsets = handover.get("cell_offsets_db") if isinstance(handover, Mapping) else None
+        for cell in offsets if isinstance(offsets, Mapping) else ():
+            if cell not in names.access_points:
+                message = unknown(str(cell), names.access_points, "access point")
+                yield Problem((*path, "handover", "cell_offsets_db", cell), message)
 
 
 def _sessions_missing(document: Mapping[str, Any]) -> Iterator[Problem]:

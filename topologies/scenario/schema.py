@@ -12,6 +12,13 @@ from pydantic import Field, model_validator
 
 from controller.contracts.inventory import HandoverConfig, TwinConfig, XappPlacement
 from controller.contracts.slices import USABLE_SLICE_IDS, Slice, Strict, TrafficClass
+from topologies.scenario.radio import (
+    Propagation,
+    RadioSpec,
+    RadioTrace,
+    RsrpOnlyRadio,
+    Tr38901Radio,
+)
 from topologies.scenario.references import BrokenScenario, broken_references
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,9}$")]
@@ -29,22 +36,6 @@ class Link(Strict):
     queue_packets: Annotated[int, Field(ge=10)] = 100
 
 
-class AccessPoint(Strict):
-    """An MBS or SBS. `down_mbps` is its radio capacity, a queue tree towards the air."""
-
-    name: Name
-    kind: Literal["mbs", "sbs"]
-    position_m: PositionM
-    tx_power_dbm: float
-    frequency_ghz: Positive = 3.5
-    down_mbps: Positive
-    up_mbps: Positive
-    queue_packets: Annotated[int, Field(ge=10)] = 100
-    edge: Name
-    """Edge server whose local controller keeps the twins of this cell's users."""
-    backhaul: Link = Link()
-
-
 class SwitchLink(Link):
     """A redundant wire between two switches (access points, or one and the core).
 
@@ -53,18 +44,6 @@ class SwitchLink(Link):
     """
 
     between: Annotated[list[Name], Field(min_length=2, max_length=2)]
-
-
-class Server(Strict):
-    name: Name
-    kind: Literal["edge", "cloud"]
-    attach: Name
-    """The switch it hangs on."""
-    link: Link = Link()
-
-
-class Centre(Strict):
-    link: Link = Link()
 
 
 class StaticMobility(Strict):
@@ -90,12 +69,94 @@ class LoopMobility(Strict):
 Mobility = Annotated[StaticMobility | LoopMobility, Field(discriminator="kind")]
 
 
+class AccessPoint(Strict):
+    """A cell. `down_mbps` is its radio capacity, a queue tree towards the air.
+
+    `uav` may move; `satellite` has its delay in `backhaul`; `wifi` is not cellular: its
+    radio is computed from the same budget on its own carrier.
+    """
+
+    name: Name
+    kind: Literal["mbs", "sbs", "uav", "satellite", "wifi"]
+    position_m: PositionM
+    mobility: Mobility | None = None
+    """Of a `uav`; `position_m` is then where its maps show it."""
+    tx_power_dbm: float
+    antenna_gain_dbi: Annotated[float, Field(ge=0, le=60)] = 0.0
+    frequency_ghz: Positive = 3.5
+    bandwidth_mhz: Literal[5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100] = 100
+    subcarrier_spacing_khz: Literal[15, 30] = 30
+    antenna_height_m: Positive | None = None
+    """Without one, the kind's: see `height_m`."""
+    propagation: Propagation | None = None
+    """Without one, the kind's: see `propagation_model`."""
+    down_mbps: Positive
+    up_mbps: Positive
+    queue_packets: Annotated[int, Field(ge=10)] = 100
+    edge: Name
+    """Edge server whose local controller keeps the twins of this cell's users."""
+    backhaul: Link = Link()
+
+    @property
+    def height_m(self) -> float:
+        return self.antenna_height_m or ANTENNA_HEIGHT_M[self.kind]
+
+    @property
+    def propagation_model(self) -> Propagation:
+        return self.propagation or PROPAGATION[self.kind]
+
+    @model_validator(mode="after")
+    def _radio_is_possible(self) -> AccessPoint:
+        if self.mobility is not None and self.kind != "uav":
+            raise ValueError(f"an access point of kind {self.kind} does not move; uav does")
+        if self.subcarrier_spacing_khz == 15 and self.bandwidth_mhz > 50:
+            raise ValueError(
+                f"{self.bandwidth_mhz} MHz needs subcarrier_spacing_khz 30 (15 goes up to 50 MHz)"
+            )
+        if not 0.5 <= self.frequency_ghz <= 100:
+            raise ValueError(
+                f"frequency_ghz {self.frequency_ghz:g}: the radio models hold for 0.5-100 GHz"
+            )
+        fitted_m = {"uma": 25.0, "umi": 10.0}.get(self.propagation_model)
+        if self.antenna_height_m is not None and fitted_m not in (None, self.antenna_height_m):
+            raise ValueError(
+                f"antenna_height_m {self.antenna_height_m:g}: {self.propagation_model} holds for "
+                f"{fitted_m:g} m (TR 38.901 table 7.4.1-1)"
+            )
+        return self
+
+
+ANTENNA_HEIGHT_M = {"mbs": 25.0, "sbs": 10.0, "uav": 100.0, "satellite": 550_000.0, "wifi": 3.0}
+PROPAGATION: dict[str, Propagation] = {
+    "mbs": "uma",
+    "sbs": "umi",
+    "uav": "free_space",
+    "satellite": "free_space",
+    "wifi": "inh",
+}
+
+
+class Server(Strict):
+    name: Name
+    kind: Literal["edge", "cloud"]
+    attach: Name
+    """The switch it hangs on."""
+    link: Link = Link()
+
+
+class Centre(Strict):
+    link: Link = Link()
+
+
 class UserSpec(Strict):
     name: Name
-    type: Literal["vehicle", "phone", "sensor"]
+    type: Literal["vehicle", "phone", "sensor", "robot"]
     slices: Annotated[list[str], Field(min_length=1)]
     """Slice names; the first is the session a plain socket uses."""
     mobility: Mobility
+    handover: HandoverConfig | None = None
+    """Its own; without one, the scenario's."""
+    radio_trace: RadioTrace | None = None
 
 
 class ServiceSpec(Strict):
@@ -203,6 +264,7 @@ class Scenario(Strict):
     initial_reservations: list[ReservationSpec] = []
     static_reservations: list[ReservationSpec] = []
     """Found by grid search on training seeds; policy `static` uses it."""
+    radio: RadioSpec = RsrpOnlyRadio()
     handover: HandoverConfig = HandoverConfig()
     twins: TwinConfig = TwinConfig()
     xapps: list[XappPlacement] = []
@@ -211,6 +273,12 @@ class Scenario(Strict):
     datapath: Literal["auto", "kernel", "userspace"] = "auto"
     """Where packets are forwarded; auto: kernel mode where the machine has what it needs."""
     northbound_port: Annotated[int, Field(ge=1, le=65535)] = 8080
+
+    @property
+    def shapes_radio(self) -> bool:
+        """Does the radio limit users' packets?"""
+        traced = any(user.radio_trace is not None for user in self.users)
+        return traced or isinstance(self.radio, Tr38901Radio)
 
     @model_validator(mode="after")
     def _references_resolve(self) -> Scenario:

@@ -1,0 +1,81 @@
+"""The radio's rate on real packets: near and far, both directions, what is dropped is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.emulated import plain_forwarding
+from tests.emulated.networks import two_cells
+from tests.emulated.paced_udp import send_and_count
+from topologies.air_interface import quality
+from topologies.namespaces import run
+from topologies.radio import powers_dbm
+from topologies.radio_shaper import RadioShaper
+from topologies.scenario.radio import Tr38901Radio
+from topologies.scenario.schema import Scenario
+
+TOLERANCE_RATIO = 0.05
+RADIO = {"model": "tr38901", "line_of_sight": "never", "shadowing": False}
+
+
+def document() -> dict[str, Any]:
+    """On a carrier of 5 MHz, so that places differ by less than the cells' own 20 and 12 Mbit/s."""
+    scenario = two_cells(radio=RADIO, slicing=False)
+    scenario["access_points"][0] |= {"bandwidth_mhz": 5, "subcarrier_spacing_khz": 15}
+    return scenario
+
+
+@pytest.fixture(scope="module")
+def net(make_testbed: Callable[..., Any]) -> Iterator[tuple[Any, RadioShaper]]:
+    with make_testbed(document()) as testbed:
+        plain_forwarding.install(testbed.inventory, testbed.run.ovs)
+        shaper = RadioShaper(testbed.inventory, 0.1)
+        try:
+            yield testbed, shaper
+        finally:
+            shaper.close()
+
+
+def kbps_at(x_m: float) -> tuple[float, float]:
+    scenario = Scenario.model_validate(document())
+    assert isinstance(scenario.radio, Tr38901Radio)
+    powers = dict(zip(("ap1", "ap2"), powers_dbm(scenario, (x_m, 0), 0.0), strict=True))
+    link = quality(scenario, scenario.radio, powers, "ap1")
+    return link.down_kbps, link.up_kbps
+
+
+def test_a_user_far_from_its_access_point_gets_fewer_bits(net: tuple[Any, RadioShaper]) -> None:
+    testbed, shaper = net
+    stream, user_ip = testbed.service("stream").address, testbed.session_ip("ue1", 1)
+    rates = []
+    for x_m in (-230.0, -330.0):
+        down_kbps, up_kbps = kbps_at(x_m)
+        shaper.set("ue1", down_kbps, up_kbps)
+        before = sum(shaper.drops().values())
+        down = send_and_count(
+            testbed.netns("edge1"), testbed.netns("ue1"), (user_ip, 7000),
+            1.5 * down_kbps / 1000, 2.5, bind_ip=stream,
+        )  # fmt: skip
+        assert down.l2_mbps() == pytest.approx(down_kbps / 1000, rel=TOLERANCE_RATIO)
+        dropped = sum(shaper.drops().values()) - before
+        assert dropped == down.sent - down.received > 0
+        up = send_and_count(
+            testbed.netns("ue1"), testbed.netns("edge1"), (stream, 7000),
+            1.5 * up_kbps / 1000, 2.5, bind_ip=user_ip,
+        )  # fmt: skip
+        assert up.l2_mbps() == pytest.approx(up_kbps / 1000, rel=TOLERANCE_RATIO)
+        rates.append(down.l2_mbps())
+    assert rates[0] > 1.5 * rates[1]
+
+
+def test_the_switch_leaves_the_shaper_alone_when_it_starts_again(
+    net: tuple[Any, RadioShaper],
+) -> None:
+    testbed, shaper = net
+    shaper.set("ue2", 1000, 1000)
+    port = testbed.network.plan.port_of_host("ue2").interface
+    testbed.ovs.restart_vswitchd()
+    assert "htb 1: root" in run(["tc", "qdisc", "show", "dev", port])
