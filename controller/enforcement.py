@@ -24,6 +24,7 @@ from controller.errors import (
     UnknownTargetError,
 )
 from controller.handover import HandoverMode
+from controller.migrations import Migrations
 from controller.moves import Moves
 from controller.network_state import NetworkState, initial_state
 from controller.network_view import Network, network_of
@@ -41,6 +42,7 @@ from controller.reservations import (
 )
 from controller.ric.measurement import CounterSample
 from controller.ryu_client import RyuClient
+from controller.service_paths import ServicePaths, served_as_leased
 from controller.switches import Switches
 from controller.user_bytes import UserBytes, class_counts
 
@@ -54,7 +56,9 @@ class Enforcer:
     def __init__(self, inventory: Inventory, run: RunFolder) -> None:
         self.network: Network = network_of(inventory)
         self._ryu = RyuClient(self.network, run)
-        self._switches = Switches(self.network, initial_state(inventory), self._ryu)
+        state = served_as_leased(initial_state(inventory), inventory, run)
+        self._switches = Switches(self.network, state, self._ryu)
+        self.migrations = Migrations(run, inventory, ServicePaths(self._switches))
         self._database = SwitchDatabase(run.ovsdb_socket)
         self._control = SwitchControl(run.ovs)
         self._queues = PortQueues(self._database, self._control)
@@ -90,6 +94,7 @@ class Enforcer:
             self._switches.install(), self._set_queues(queue_rates(self.network, self.state))
         )
         self._watch = self._watch or asyncio.create_task(self._keep_in_step())
+        self._recovery = asyncio.create_task(self.migrations.recover())
         return [*found, queues]
 
     async def _set_queues(self, wanted: Mapping[str, Queues]) -> Confirmation:
@@ -218,6 +223,19 @@ class Enforcer:
     ) -> EnforcementResult:
         """Move a user; see `Moves.handover`. `mode` None: the scenario's."""
         return await self._moves.handover(ue_id, self._cell(cell_id), dry_run, mode)
+
+    # -- services ------------------------------------------------------------------
+
+    def service_hosts(self) -> dict[str, str]:
+        """Task service -> server."""
+        return self.migrations.hosts()
+
+    def used_memory_bytes(self, host: str) -> int:
+        return self.migrations.used_bytes(host)
+
+    async def migrate(self, service: str, host: str, dry_run: bool = False) -> EnforcementResult:
+        """Move a task service; see `Migrations.migrate`."""
+        return await self.migrations.migrate(service, host, dry_run)
 
     async def settled(self) -> None:
         """Wait until no handover is clearing up."""

@@ -7,9 +7,9 @@ into queues; `enforcement.py` keeps the current one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from controller.contracts.inventory import CellReservations, Inventory, Reservation
+from controller.contracts.inventory import CellReservations, Inventory, Reservation, Service
 from controller.contracts.slices import TrafficClass
 
 PairKey = tuple[int, TrafficClass]
@@ -41,6 +41,8 @@ class NetworkState:
 
     attachments: Mapping[str, Attachment]
     reservations: Mapping[str, Mapping[PairKey, Reservation]]
+    service_hosts: Mapping[str, str] = field(default_factory=dict)
+    """Service name -> host that serves it, where that is not the inventory's."""
 
     def attached(self, ue_id: str, attachment: Attachment) -> NetworkState:
         return replace(self, attachments={**self.attachments, ue_id: attachment})
@@ -48,6 +50,12 @@ class NetworkState:
     def reserved(self, cell_id: str, reservations: Iterable[Reservation]) -> NetworkState:
         """With exactly these reservations in the cell."""
         return replace(self, reservations={**self.reservations, cell_id: _by_pair(reservations)})
+
+    def served_by(self, service: str, host: str) -> NetworkState:
+        return replace(self, service_hosts={**self.service_hosts, service: host})
+
+    def service_host(self, service: Service) -> str:
+        return self.service_hosts.get(service.name, service.host)
 
     def serving_cell(self, ue_id: str) -> str:
         return self.attachments[ue_id].downlink

@@ -19,6 +19,8 @@ class EnforcementResult:
     """{flows: {switch: ...}, meters: {switch: ...}, queues: {interface: ...}}, as made or,
     with dry_run, as it would be."""
     hops_ns: dict[str, int] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+    """What a migration cost: downtime_ms, rounds, bytes, requests passed on."""
 
     @property
     def confirmed(self) -> bool:

@@ -25,6 +25,7 @@ class InMemoryOutcome:
     confirmations: Sequence[Confirmation]
     diff: Mapping[str, Any]
     hops_ns: Mapping[str, int] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
 
 
 class InMemoryEnforcer:
@@ -101,6 +102,16 @@ class InMemoryEnforcer:
             Confirmation(switch=s, confirmed=s != self.unconfirmed, detail="as told by the test")
             for s in switches
         ]
+
+    def service_hosts(self) -> Mapping[str, str]:
+        return {s.name: s.host for s in self._inventory.services if s.kind == "task"}
+
+    def used_memory_bytes(self, host: str) -> int:
+        tasks = [s for s in self._inventory.services if s.kind == "task" and s.host == host]
+        return sum(s.state_bytes for s in tasks)
+
+    async def migrate(self, service: str, host: str, dry_run: bool = False) -> InMemoryOutcome:
+        return InMemoryOutcome([], {"flows": [f"{service} -> {host}"]})
 
     async def sample(self) -> CounterSample:
         return CounterSample(time.time_ns(), dict(self.counts), dict(self.user_bytes))

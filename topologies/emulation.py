@@ -32,6 +32,7 @@ from topologies.ovs import PrivateOvs
 from topologies.radio_state import RadioState
 from topologies.radio_updates import RadioUpdates
 from topologies.scenario.schema import Scenario
+from topologies.services.engine import ServiceEngine
 from topologies.supervisor import Supervisor
 from topologies.traffic.engine import TrafficEngine
 
@@ -96,6 +97,8 @@ class Emulation:
         self.supervisor.start("ric", ["controller.ric", folder], machine_namespace, True)
         self.traffic = TrafficEngine(self.run, self.scenario, self.inventory, self.supervisor.start)
         self.traffic.prepare()
+        self.services = ServiceEngine(self.run, self.scenario, self.inventory, self.supervisor)
+        self.services.prepare()
         self.supervisor.start("user-agents", ["topologies.user_agents", folder], None, True)
 
     async def install_slices(self) -> None:
@@ -151,8 +154,14 @@ class Emulation:
     async def start_traffic(self) -> None:
         self.progress.step("traffic")
         self.t0_ns = await asyncio.to_thread(self.traffic.start)
+        await asyncio.to_thread(self.services.start, self.t0_ns)
         self.measurement = Measurement(
-            self.run, self.scenario, self.inventory, self.traffic, self.ovs.vswitchd_pid
+            self.run,
+            self.scenario,
+            self.inventory,
+            self.traffic,
+            self.ovs.vswitchd_pid,
+            self.services,
         )
 
     # -- life -------------------------------------------------------------
@@ -211,6 +220,7 @@ class Emulation:
             "measure": self.measure,
             "begin": self.begin,
             "finish": self.finish,
+            **self.services.handlers(),
             "shutdown": self.stopped.set,
         }
         server = await rpc.serve(self.run.emulation_socket, handlers)

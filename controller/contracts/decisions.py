@@ -17,6 +17,7 @@ from controller.contracts.slices import SNssai, Strict, TrafficClass
 class Action(StrEnum):
     RESERVE = "reserve"
     HANDOVER = "handover"
+    MIGRATE = "migrate"
 
 
 class Verdict(StrEnum):
@@ -51,6 +52,7 @@ class DecisionRequest(Strict):
     reserve, a cell's plan (atomic): target {cell_id},
     parameters {reservations: [ReservationRequest]}
     handover: target {ue_id}, parameters {cell_id}
+    migrate: target {service}, parameters {host}; answered when the service runs there
     """
 
     decision_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None

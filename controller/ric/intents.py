@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from controller.contracts.decisions import Action, DecisionRequest, ReservationRequest
 from controller.contracts.inventory import Inventory, Reservation
+from controller.contracts.services import task_services
 from controller.contracts.slices import Slice, SNssai, Strict, TrafficClass
 from controller.ric.errors import Malformed, NotFound
 from controller.xapp_descriptor import first_fault
@@ -53,6 +54,14 @@ class ServingCell(Strict):
     cell_id: str
 
 
+class ServiceTarget(Strict):
+    service: str
+
+
+class ServingHost(Strict):
+    host: str
+
+
 @dataclass(frozen=True)
 class ReserveIntent:
     """`target` names what a newer decision would supersede; `lock` what is changed together."""
@@ -85,7 +94,22 @@ class HandoverIntent:
         return self.target
 
 
-Intent = ReserveIntent | HandoverIntent
+@dataclass(frozen=True)
+class MigrateIntent:
+    service: str
+    host: str
+    document: tuple[dict[str, Any], dict[str, Any]]
+
+    @property
+    def target(self) -> str:
+        return f"service:{self.service}"
+
+    @property
+    def lock(self) -> str:
+        return self.target
+
+
+Intent = ReserveIntent | HandoverIntent | MigrateIntent
 
 
 def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
@@ -93,6 +117,8 @@ def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
     _check_size(request)
     if request.action is Action.HANDOVER:
         return _handover(request, inventory)
+    if request.action is Action.MIGRATE:
+        return _migrate(request, inventory)
     return _reserve(request, inventory)
 
 
@@ -191,3 +217,20 @@ def _handover(request: DecisionRequest, inventory: Inventory) -> HandoverIntent:
     cell = _parse(ServingCell, request.parameters, "parameters")
     cell_id = _known_cell(cell.cell_id, inventory)
     return HandoverIntent(user.ue_id, cell_id, (user.model_dump(), cell.model_dump()))
+
+
+def _migrate(request: DecisionRequest, inventory: Inventory) -> MigrateIntent:
+    target = _parse(ServiceTarget, request.target, "target")
+    tasks = {s.name: s for s in task_services(inventory)}
+    service = tasks.get(target.service)
+    if service is None:
+        known = ", ".join(tasks) or "none in this scenario"
+        raise NotFound(f"unknown task service {target.service!r}", f"task services: {known}")
+    wanted = _parse(ServingHost, request.parameters, "parameters")
+    candidates = list(dict.fromkeys([service.host, *service.candidates]))
+    if wanted.host not in candidates:
+        raise NotFound(
+            f"service {service.name} cannot run in {wanted.host!r}",
+            f"its candidates: {', '.join(candidates)}",
+        )
+    return MigrateIntent(service.name, wanted.host, (target.model_dump(), wanted.model_dump()))

@@ -6,7 +6,7 @@ every figure of the results follows from it without asking anybody again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +97,8 @@ class Evidence:
     backlog_drops: int = 0
     """Frames the machine's receive backlogs dropped since traffic start, whoever's they were."""
     twin_rows: Sequence[dict[str, Any]] = ()
+    requests: Mapping[str, Any] = field(default_factory=dict)
+    """Of task services: {"rows": one a request, "regressions": by service}."""
 
 
 def reservation_changes(

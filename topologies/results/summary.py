@@ -25,6 +25,7 @@ from topologies.results.evidence import (
 from topologies.results.handovers import HandoverCost, handover_costs
 from topologies.results.percentiles import percentiles
 from topologies.results.reserved import mean_reserved_kbps
+from topologies.results.services import migration_figures, service_figures
 from topologies.results.sla import SlaVerdicts, judge
 from topologies.results.validity import uncounted_allowed, validity
 from topologies.results.windows import payload_mbps, round_trips_ms, slice_windows
@@ -79,12 +80,8 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         "handovers": _handovers(
             handover_costs(decided, measured.flows, measured.samples, start_ns, end_ns)
         ),
-        "migrations": {
-            "count": 0,
-            "downtime_ms": percentiles([]),
-            "state_bytes": 0,
-            "lost_requests": 0,
-        },
+        "services": service_figures(evidence.requests, inventory),
+        "migrations": migration_figures(decided, evidence.requests),
         "twins": evidence.twins,
     }
 
@@ -221,7 +218,8 @@ def _balances(evidence: Evidence) -> list[Balance] | None:
     if evidence.switches is None:
         return None
     measured = evidence.measurements
-    return balances(host_counts(measured.flows, measured.totals), evidence.switches)
+    task_slices = {s.slice_id for s in evidence.inventory.services if s.kind == "task"}
+    return balances(host_counts(measured.flows, measured.totals, task_slices), evidence.switches)
 
 
 def _balance_figures(balance: Balance) -> dict[str, Any]:
