@@ -143,9 +143,7 @@ def _servers_on(network: Network, switch: str) -> list[Host]:
     return [network.hosts[p.peer] for p in ports]
 
 
-def _to_server(
-    network: Network, state: NetworkState, host: Host, port_no: int
-) -> Iterator[Flow]:
+def _to_server(network: Network, state: NetworkState, host: Host, port_no: int) -> Iterator[Flow]:
     """Own addresses, and the services it serves now (not those it only may serve)."""
     for address in host.addresses:
         yield from _to(address.ip, port_no)

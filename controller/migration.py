@@ -9,6 +9,7 @@ restart would need.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -191,17 +192,15 @@ class Migration:
 
     async def _give_up(self) -> None:
         """The source serves on (it may have to be told), the target is not needed."""
-        try:
+        # A dead source is started again by its supervisor; the lease is still its own.
+        with contextlib.suppress(rpc.RpcError):
             await self._call(self.source, "take_back")
-        except rpc.RpcError:
-            pass  # dead: its supervisor starts it again, the lease is its own
         await self._stop_target()
 
     async def _stop_target(self) -> None:
-        try:
+        # With the emulation away, `retire_leftovers` finds it later.
+        with contextlib.suppress(rpc.RpcError):
             await self.instances.stop(self.service, self.target)
-        except rpc.RpcError:
-            pass  # the emulation is away; `retire_leftovers` finds it later
 
     async def _call(self, host: str, op: str, timeout_s: float = 2.0, **arguments: Any) -> Any:
         connection = rpc.AsyncConnection(instance_socket(self.folder, self.service, host))

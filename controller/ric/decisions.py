@@ -143,9 +143,7 @@ class Pipeline:
             self._inventory.host(intent.host).memory_bytes,
         )
         serving = self._enforcer.service_hosts()[intent.service]
-        return check_migrate(
-            service.name, service.state_bytes, serving, server, basis, order
-        )
+        return check_migrate(service.name, service.state_bytes, serving, server, basis, order)
 
     async def _apply(self, attempt: Attempt) -> Decided:
         attempt = replace(attempt, hops_ns={**attempt.hops_ns, "guarded": self._clock.now_ns()})

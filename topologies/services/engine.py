@@ -59,8 +59,10 @@ class ServiceEngine:
     def start(self, t0_ns: int) -> None:
         """Clients begin at scenario time 0. Raises `EmulationError` when something is not up."""
         for service in self._tasks.values():
-            self._await_answer(_child(service.name, service.host),
-                               instance_socket(self._run, service.name, service.host))
+            self._await_answer(
+                _child(service.name, service.host),
+                instance_socket(self._run, service.name, service.host),
+            )
         if self._has_clients:
             self._await_answer("service-clients", clients_socket(self._run))
             self._clients("start", t0_ns=t0_ns)

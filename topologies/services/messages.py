@@ -38,7 +38,9 @@ REPLY_LEAST_BYTES = _REPLY.size
 
 
 def pack_request(request: Request, payload_bytes: int) -> bytes:
-    head = _REQUEST.pack(_REQUEST_MAGIC, request.session, request.request_id, request.reply_bytes, 0)
+    head = _REQUEST.pack(
+        _REQUEST_MAGIC, request.session, request.request_id, request.reply_bytes, 0
+    )
     return head.ljust(payload_bytes, b"\0")
 
 
