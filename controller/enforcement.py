@@ -23,6 +23,7 @@ from controller.errors import (
     SwitchDatabaseError,
     UnknownTargetError,
 )
+from controller.functions import Functions, with_functions
 from controller.handover import HandoverMode
 from controller.migrations import Migrations
 from controller.moves import Moves
@@ -56,9 +57,10 @@ class Enforcer:
     def __init__(self, inventory: Inventory, run: RunFolder) -> None:
         self.network: Network = network_of(inventory)
         self._ryu = RyuClient(self.network, run)
-        state = served_as_leased(initial_state(inventory), inventory, run)
+        state = with_functions(served_as_leased(initial_state(inventory), inventory, run), run)
         self._switches = Switches(self.network, state, self._ryu)
         self.migrations = Migrations(run, inventory, ServicePaths(self._switches))
+        self.functions = Functions(run, self._switches)
         self._database = SwitchDatabase(run.ovsdb_socket)
         self._control = SwitchControl(run.ovs)
         self._queues = PortQueues(self._database, self._control)
@@ -231,7 +233,7 @@ class Enforcer:
         return self.migrations.hosts()
 
     def used_memory_bytes(self, host: str) -> int:
-        return self.migrations.used_bytes(host)
+        return self.migrations.used_bytes(host) + self.functions.used_bytes(host)
 
     async def migrate(self, service: str, host: str, dry_run: bool = False) -> EnforcementResult:
         """Move a task service; see `Migrations.migrate`."""

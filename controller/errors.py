@@ -6,6 +6,7 @@ ControllerError
 ├── EnforcementError        a change that was not made, or not confirmed
 │   ├── UnknownTargetError  no such cell, user, slice or (slice, class) pair
 │   ├── ReservationError    a reservation outside what the cell can promise
+│   ├── MigrationError       (migration.py) a service stayed with, or went back to, its server
 │   ├── SwitchRefusedError  a switch answered with an OpenFlow error
 │   └── NotConfirmedError   barrier came back, the read-back shows something else
 └── SwitchDatabaseError     OVSDB or vswitchd's control socket refused or is gone

@@ -36,6 +36,17 @@ class Attachment:
 
 
 @dataclass(frozen=True)
+class ChainedFunction:
+    """A network function that a service's traffic passes; `draining`: where it was before."""
+
+    name: str
+    service: str
+    host: str
+    deny: tuple[str, ...] = ()
+    draining: str | None = None
+
+
+@dataclass(frozen=True)
 class NetworkState:
     """`attachments` by ue_id; `reservations` by cell_id, at most one per (slice, class)."""
 
@@ -43,6 +54,7 @@ class NetworkState:
     reservations: Mapping[str, Mapping[PairKey, Reservation]]
     service_hosts: Mapping[str, str] = field(default_factory=dict)
     """Service name -> host that serves it, where that is not the inventory's."""
+    functions: Mapping[str, ChainedFunction] = field(default_factory=dict)
 
     def attached(self, ue_id: str, attachment: Attachment) -> NetworkState:
         return replace(self, attachments={**self.attachments, ue_id: attachment})
@@ -53,6 +65,15 @@ class NetworkState:
 
     def served_by(self, service: str, host: str) -> NetworkState:
         return replace(self, service_hosts={**self.service_hosts, service: host})
+
+    def chained(self, function: ChainedFunction) -> NetworkState:
+        return self.with_functions({**self.functions, function.name: function})
+
+    def unchained(self, name: str) -> NetworkState:
+        return self.with_functions({n: f for n, f in self.functions.items() if n != name})
+
+    def with_functions(self, functions: Mapping[str, ChainedFunction]) -> NetworkState:
+        return replace(self, functions=functions)
 
     def service_host(self, service: Service) -> str:
         return self.service_hosts.get(service.name, service.host)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from controller.egress import egress_rules
 from controller.errors import NetworkDescriptionError
 from controller.forwarding import forward
+from controller.function_chain import chain_rules
 from controller.ip_versions import IP_VERSIONS
 from controller.metering import slice_meters, user_meters
 from controller.network_state import NetworkState
@@ -38,6 +39,7 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
         *user_flows,
         *forward(network, state, switch),
         *egress_rules(network, switch),
+        *chain_rules(network, state, switch),
     ]
     return SwitchProgram(
         switch=switch,
@@ -49,7 +51,11 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
 def compile_attachments(network: Network, state: NetworkState, switch: str) -> SwitchProgram:
     """Only the part of the program that depends on where users are: what a handover changes."""
     user_flows, user_limits = user_meters(network, state, switch)
-    flows = [*user_flows, *forward(network, state, switch)]
+    flows = [
+        *user_flows,
+        *forward(network, state, switch),
+        *chain_rules(network, state, switch),
+    ]
     return SwitchProgram(switch, _by_key(switch, flows), user_limits)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from controller.contracts.decisions import Confirmation
 from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slices import TrafficClass
+from controller.functions import Functions
 from controller.guard import ReservationKey, key_of
 from controller.network_state import shaped
 from controller.ric.measurement import ClassCount, CounterSample
@@ -42,6 +43,10 @@ class InMemoryEnforcer:
         self.gate.set()
         self.counts: dict[tuple[str, int, TrafficClass], ClassCount] = {}
         self.user_bytes: dict[tuple[str, str], int] = {}
+
+    @property
+    def functions(self) -> Functions:
+        raise NotImplementedError("no switches, so nothing to steer")
 
     def attachments(self) -> Mapping[str, str]:
         return self._attachments

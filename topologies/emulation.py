@@ -33,6 +33,7 @@ from topologies.radio_state import RadioState
 from topologies.radio_updates import RadioUpdates
 from topologies.scenario.schema import Scenario
 from topologies.services.engine import ServiceEngine
+from topologies.services.functions import Firewalls
 from topologies.supervisor import Supervisor
 from topologies.traffic.engine import TrafficEngine
 
@@ -221,6 +222,7 @@ class Emulation:
             "begin": self.begin,
             "finish": self.finish,
             **self.services.handlers(),
+            **Firewalls(self.inventory).handlers(),
             "shutdown": self.stopped.set,
         }
         server = await rpc.serve(self.run.emulation_socket, handlers)

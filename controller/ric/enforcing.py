@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from controller.contracts.decisions import Confirmation
 from controller.contracts.inventory import Reservation
+from controller.functions import Functions
 from controller.ric.measurement import CounterSample
 
 
@@ -29,6 +30,9 @@ class Enforcing(Protocol):
     `reserve` takes all reservations of the cell as they shall be; with `dry_run` it
     changes nothing and returns the diff.
     """
+
+    @property
+    def functions(self) -> Functions: ...
 
     def attachments(self) -> Mapping[str, str]:
         """ue_id -> serving cell_id, as enforced now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,63 @@ def test_a_full_server_is_refused_with_its_numbers(moving: CommandLine) -> None:
     words = moving.refusal("service", "migrate", "ledger", "--to", "edge2")
     assert "edge2 is full" in words
     assert host_of(moving, "ledger") == "edge1"
+
+
+# -- a network function on the way ------------------------------------------------
+
+
+def gate(line: CommandLine) -> dict[str, Any]:
+    return next(f for f in line.json("vnf", "list") if f["name"] == "gate")
+
+
+def answered_since(line: CommandLine, ue_id: str, begun_ns: int) -> list[bool]:
+    """Of each request of the user to `archive` sent since, 0.3 s ago at the latest."""
+    until_ns = time.time_ns() - 300_000_000
+    found = clients(line, "collect", since_ns=begun_ns, until_ns=until_ns)
+    own = [r for r in found if (r["service"], r["ue_id"]) == ("archive", ue_id)]
+    return [r["latency_ms"] is not None for r in own]
+
+
+def enough(line: CommandLine, ue_id: str, begun_ns: int) -> list[bool]:
+    wait_until(lambda: len(answered_since(line, ue_id, begun_ns)) >= 8, 5)
+    return answered_since(line, ue_id, begun_ns)
+
+
+def test_a_firewall_on_the_way_drops_one_user_and_nobody_else(moving: CommandLine) -> None:
+    begun_ns = time.time_ns()
+    place = ("vnf", "place", "gate", "--service", "archive", "--on", "compute1", "--deny", "car2")
+    assert "core: 4 flows" in moving.output(*place, "--dry-run")
+    assert moving.json("vnf", "list") == []
+    moving.output(*place)
+    placed_ns = time.time_ns()
+    assert not any(enough(moving, "car2", placed_ns)), "car2 is denied and was answered"
+    assert gate(moving)["dropped_packets"] >= 8
+    before = gate(moving)["passed_packets"]
+    assert before > 0, "nothing of car1 passed the function"
+    moving.output("vnf", "move", "gate", "--to", "compute2")
+    moved_ns = time.time_ns()
+    assert gate(moving)["host"] == "compute2"
+    assert not any(enough(moving, "car2", placed_ns)), "the wall had a hole while it moved"
+    assert all(enough(moving, "car1", moved_ns))
+    assert gate(moving)["passed_packets"] > 0
+    moving.output("vnf", "remove", "gate")
+    assert all(enough(moving, "car2", time.time_ns()))
+    assert all(enough(moving, "car1", begun_ns)), "placing, moving or removing cost car1 a request"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("place", "x", "--service", "archive", "--on", "edge1"), "needs a server without"),
+        (("place", "x", "--service", "nothing", "--on", "compute1"), "unknown service"),
+        (("place", "x", "--service", "archive", "--on", "car1"), "unknown server 'car1'"),
+        (("place", "x", "--service", "archive", "--on", "compute1", "--deny", "me"), "'me'"),
+        (("move", "x", "--to", "compute1"), "unknown function 'x'"),
+        (("remove", "x"), "unknown function 'x'"),
+    ],
+)
+def test_a_function_that_cannot_be_is_refused(
+    arguments: tuple[str, ...], words: str, moving: CommandLine
+) -> None:
+    assert words in moving.refusal("vnf", *arguments)
+    assert moving.json("vnf", "list") == []

@@ -17,6 +17,7 @@ from topologies.cli import (
     batch,
     development,
     figures,
+    functions,
     hosts,
     resources,
     running,
@@ -72,6 +73,7 @@ for _resource in resources.RESOURCES:
     if _resource.command == "service":
         _group.command("migrate")(services.migrate)
     app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
+app.add_typer(functions.commands, name="vnf", rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
 _add(FIGURES, "measure", figures.measure)
 _add(FIGURES, "capture", hosts.capture)
