@@ -103,11 +103,11 @@ def _steered(
         up_port = network.cells_of_switch[switch][0].up_port
         passed.append(up_port)
         towards_function = up_port
-    onward = _onward(network, switch, target)
     match: MatchFields = {"eth_type": IPV4, "ipv4_dst": service.address}
     for port_no in passed:
         from_there: MatchFields = {**match, "in_port": port_no}
-        yield rule(FORWARD, _TO_SERVICE, from_there, write=egress(onward), goto=EGRESS)
+        onward = egress(_onward(network, switch, target))
+        yield rule(FORWARD, _TO_SERVICE, from_there, write=onward, goto=EGRESS)
     if towards_function is not None:
         yield rule(FORWARD, _TO_FUNCTION, match, write=egress(towards_function), goto=EGRESS)
 
