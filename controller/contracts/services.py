@@ -18,7 +18,7 @@ from pathlib import Path
 from controller.contracts.inventory import Inventory, Service
 from controller.contracts.run_folder import RunFolder
 
-TRANSFER_TCP_PORT_BASE = 5700
+TRANSFER_TCP_PORT_BASE = 5800
 """In slice 0, one port a service: where an instance takes another's state."""
 _WORD_BYTES = 8
 _HOST_BITS = 16
