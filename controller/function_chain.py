@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from controller.contracts.addressing import GATEWAY_MAC, slice_prefix
 from controller.contracts.inventory import Host, Service, SwitchRole
+from controller.ip_versions import IP_VERSIONS
 from controller.network_state import ChainedFunction, NetworkState
 from controller.network_view import Network
 from controller.pipeline import (
@@ -28,7 +29,7 @@ from controller.pipeline import (
     of_slice,
     rule,
 )
-from controller.switch_program import Flow
+from controller.switch_program import Flow, Kind
 
 _TO_FUNCTION, _TO_SERVICE = 500, 600
 """Above every path of table 4 that knows no function."""
@@ -110,6 +111,9 @@ def _steered(
         yield rule(FORWARD, _TO_SERVICE, from_there, write=onward, goto=EGRESS)
     if towards_function is not None:
         yield rule(FORWARD, _TO_FUNCTION, match, write=egress(towards_function), goto=EGRESS)
+        # The function speaks IPv4 only: the other version must not find a way past it.
+        other = IP_VERSIONS[1].sent_to(service.address)
+        yield rule(FORWARD, _TO_SERVICE, other, kind=Kind.MISS, slice_id=service.slice_id)
 
 
 def _onward(network: Network, switch: str, target: Host) -> int:

@@ -226,7 +226,7 @@ def _notes() -> Iterator[Check]:
         else "missing: net.core.wmem_default is raised for a moment when the switch starts",
         "Linux 5.6 or newer, as root",
     )  # fmt: skip
-    refused = _try_in_scratch(_NF_TABLES)
+    refused = try_in_scratch(_NF_TABLES)
     yield Check("nf_tables", refused is None, False,
                 "works" if refused is None else f"no firewall as network function: {refused}",
                 "install nftables; the kernel needs nf_tables")  # fmt: skip
