@@ -34,7 +34,7 @@ def list_(as_json: Json = False) -> None:
         terminal.print_table(_COLUMNS, found)
 
 
-@commands.command()
+@commands.command("place")
 def place(
     name: str,
     service: Annotated[str, typer.Option("--service", help="Whose traffic passes it.")],
@@ -53,7 +53,7 @@ def place(
     _post(body, as_json)
 
 
-@commands.command()
+@commands.command("move")
 def move(
     name: str,
     to: Annotated[str, typer.Option("--to", metavar="HOST")],
@@ -75,7 +75,7 @@ def move(
     _post({**body, "host": to, "dry_run": dry_run}, as_json)
 
 
-@commands.command()
+@commands.command("remove")
 def remove(name: str) -> None:
     """Remove a function; the service is reached straight again.
 
