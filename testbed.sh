@@ -10,7 +10,7 @@ log=$venv/setup.log
 policy=/usr/sbin/policy-rc.d
 policy_mark='# made by testbed.sh for one apt-get install; safe to delete'
 
-packages_run=(openvswitch-switch mininet iperf3 vdeplug vde-wirefilter iproute2 ethtool net-tools
+packages_run=(openvswitch-switch nftables mininet iperf3 vdeplug vde-wirefilter iproute2 ethtool net-tools
     tcpdump iputils-ping python3-venv)
 packages_test=(chromium)
 packages_vm=(qemu-system-x86 mmdebstrap e2fsprogs openssh-client)

@@ -21,9 +21,11 @@ from controller.errors import (
     SwitchDatabaseError,
     UnknownTargetError,
 )
+from controller.functions import Functions, with_functions
 from controller.handover import HandoverMode
 from controller.intent_documents import attach_document, reserve_document, restored
 from controller.journal import Journal
+from controller.migrations import Migrations
 from controller.moves import Moves
 from controller.network_state import NetworkState, initial_state
 from controller.network_view import Network, network_of
@@ -42,6 +44,7 @@ from controller.reservations import (
 )
 from controller.ric.measurement import CounterSample
 from controller.ryu_client import RyuClient
+from controller.service_paths import ServicePaths, served_as_leased
 from controller.slice_changes import Beside, SliceChanges, SliceOutcome, nothing_beside
 from controller.slice_life import Document
 from controller.switch_fingerprint import Fingerprints
@@ -56,7 +59,10 @@ class Enforcer:
     def __init__(self, inventory: Inventory, run: RunFolder) -> None:
         network = network_of(inventory)
         self._ryu = RyuClient(network, run)
-        self._switches = Switches(network, initial_state(inventory), self._ryu)
+        state = with_functions(served_as_leased(initial_state(inventory), inventory, run), run)
+        self._switches = Switches(network, state, self._ryu)
+        self.migrations = Migrations(run, inventory, ServicePaths(self._switches))
+        self.functions = Functions(run, self._switches)
         self._database = SwitchDatabase(run.ovsdb_socket)
         self._control = SwitchControl(run.ovs)
         self._queues = PortQueues(self._database, self._control)
@@ -99,6 +105,7 @@ class Enforcer:
             self._set_queues(queue_rates(self.network, self.state)),
         )
         self._watching = self._watching or asyncio.create_task(self._watch.run())
+        self._recovery = asyncio.create_task(self.migrations.recover())
         return [*found, queues]
 
     def _restore(self) -> set[str]:
@@ -265,6 +272,19 @@ class Enforcer:
         if not dry_run and result.confirmed:
             self._journal.append(attach_document(ue_id, cell_id))
         return self._refused(result)
+
+    # -- services ------------------------------------------------------------------
+
+    def service_hosts(self) -> dict[str, str]:
+        """Task service -> server."""
+        return self.migrations.hosts()
+
+    def used_memory_bytes(self, host: str) -> int:
+        return self.migrations.used_bytes(host) + self.functions.used_bytes(host)
+
+    async def migrate(self, service: str, host: str, dry_run: bool = False) -> EnforcementResult:
+        """Move a task service; see `Migrations.migrate`."""
+        return await self.migrations.migrate(service, host, dry_run)
 
     async def settled(self) -> None:
         """Wait until no handover is clearing up."""

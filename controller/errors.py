@@ -9,6 +9,7 @@ ControllerError
 │   ├── SliceError          a slice that cannot be as it was asked to be
 │   │   ├── SliceConflictError  in conflict with a slice that lives
 │   │   └── AdmissionError      more than links can still promise, with the numbers
+│   ├── MigrationError       (migration.py) a service stayed with, or went back to, its server
 │   ├── SwitchRefusedError  a switch answered with an OpenFlow error
 │   └── NotConfirmedError   barrier came back, the read-back shows something else
 └── SwitchDatabaseError     OVSDB or vswitchd's control socket refused or is gone

@@ -100,7 +100,7 @@ def _on_access_point(network: Network, state: NetworkState, cell: Cell) -> Itera
     if filler_ip is not None:
         yield from _to(filler_ip, cell.down_port)
     for host in _servers_on(network, cell.switch):
-        yield from _to_server(network, host, host.port_no)
+        yield from _to_server(network, state, host, host.port_no)
     yield from _collector_at_access_point(network, cell)
     # What the core sent and nobody here takes must not go back to the core.
     for slice_id in network.slice_ids:
@@ -122,7 +122,7 @@ def _on_core(network: Network, state: NetworkState) -> Iterator[Flow]:
         yield from _to(COLLECTOR_IP, _core_port_to(network, edge), cell.core_port)
     for host in network.hosts.values():
         if network.switches[host.switch].role is not SwitchRole.AIR:
-            yield from _to_server(network, host, _core_port_to(network, host))
+            yield from _to_server(network, state, host, _core_port_to(network, host))
 
 
 def serving_cells(network: Network, core: SwitchProgram) -> dict[str, str]:
@@ -143,12 +143,12 @@ def _servers_on(network: Network, switch: str) -> list[Host]:
     return [network.hosts[p.peer] for p in ports]
 
 
-def _to_server(network: Network, host: Host, port_no: int) -> Iterator[Flow]:
+def _to_server(network: Network, state: NetworkState, host: Host, port_no: int) -> Iterator[Flow]:
     """Own addresses, and the services it serves now (not those it only may serve)."""
     for address in host.addresses:
         yield from _to(address.ip, port_no)
     for service in network.services_of_host.get(host.name, ()):
-        if service.host == host.name:
+        if state.service_host(service) == host.name:
             yield from _to(service.address, port_no)
 
 

@@ -255,3 +255,35 @@ def check_handover(
             f"at least {limits.user_interval_ms} ms between two",
         )
     return None
+
+
+@dataclass(frozen=True)
+class ServerView:
+    """A server that a service wants to move to. `memory_bytes` None: no limit."""
+
+    host: str
+    used_bytes: int
+    memory_bytes: int | None
+
+
+def check_migrate(
+    service: str,
+    state_bytes: int,
+    serving_host: str,
+    server: ServerView,
+    basis: Basis,
+    order: TargetOrder,
+) -> Rejection | None:
+    """Every rule for a migration; the first failure wins."""
+    if rejection := check_superseded(order) or check_staleness(basis):
+        return rejection
+    if serving_host == server.host:
+        return Rejection("no_change", f"{service} runs in {server.host} already")
+    needed_bytes = server.used_bytes + state_bytes
+    if server.memory_bytes is not None and needed_bytes > server.memory_bytes:
+        return Rejection(
+            "capacity",
+            f"{server.host} is full: {service} needs {state_bytes} bytes, "
+            f"{server.memory_bytes - server.used_bytes} of {server.memory_bytes} are free",
+        )
+    return None

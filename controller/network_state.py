@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from controller.contracts.inventory import CellReservations, Inventory, Reservation
+from controller.contracts.inventory import CellReservations, Inventory, Reservation, Service
 from controller.contracts.live_slices import LiveSlice, live_slices
 from controller.contracts.slices import TrafficClass
 
@@ -37,6 +37,17 @@ class Attachment:
 
 
 @dataclass(frozen=True)
+class ChainedFunction:
+    """A network function that a service's traffic passes; `draining`: where it was before."""
+
+    name: str
+    service: str
+    host: str
+    deny: tuple[str, ...] = ()
+    draining: str | None = None
+
+
+@dataclass(frozen=True)
 class NetworkState:
     """`attachments` by ue_id; `reservations` by cell_id, at most one per (slice, class);
     `slices` by slice_id: users' slices, in the order in which they came."""
@@ -44,6 +55,9 @@ class NetworkState:
     attachments: Mapping[str, Attachment]
     reservations: Mapping[str, Mapping[PairKey, Reservation]]
     slices: Mapping[int, LiveSlice] = field(default_factory=dict)
+    service_hosts: Mapping[str, str] = field(default_factory=dict)
+    """Service name -> host that serves it, where that is not the inventory's."""
+    functions: Mapping[str, ChainedFunction] = field(default_factory=dict)
 
     def attached(self, ue_id: str, attachment: Attachment) -> NetworkState:
         return replace(self, attachments={**self.attachments, ue_id: attachment})
@@ -70,6 +84,21 @@ class NetworkState:
             for name, held in self.reservations.items()
         }
         return replace(self, reservations=reservations)
+
+    def served_by(self, service: str, host: str) -> NetworkState:
+        return replace(self, service_hosts={**self.service_hosts, service: host})
+
+    def chained(self, function: ChainedFunction) -> NetworkState:
+        return self.with_functions({**self.functions, function.name: function})
+
+    def unchained(self, name: str) -> NetworkState:
+        return self.with_functions({n: f for n, f in self.functions.items() if n != name})
+
+    def with_functions(self, functions: Mapping[str, ChainedFunction]) -> NetworkState:
+        return replace(self, functions=functions)
+
+    def service_host(self, service: Service) -> str:
+        return self.service_hosts.get(service.name, service.host)
 
     def serving_cell(self, ue_id: str) -> str:
         return self.attachments[ue_id].downlink

@@ -21,6 +21,8 @@ class EnforcementResult:
     hops_ns: dict[str, int] = field(default_factory=dict)
     steps_ms: dict[str, float] = field(default_factory=dict)
     """What each step of a slice's change took."""
+    measured: dict[str, Any] = field(default_factory=dict)
+    """What a migration cost: downtime_ms, rounds, bytes, requests passed on."""
 
     @property
     def confirmed(self) -> bool:

@@ -11,6 +11,7 @@ from controller.egress import egress_rules
 from controller.errors import NetworkDescriptionError
 from controller.failover import detour_rules, groups
 from controller.forwarding import forward
+from controller.function_chain import chain_rules
 from controller.ip_versions import IP_VERSIONS
 from controller.metering import slice_meters, user_meters
 from controller.network_state import NetworkState
@@ -40,6 +41,7 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
         *forward(network, state, switch),
         *detour_rules(network, switch),
         *egress_rules(network, switch),
+        *chain_rules(network, state, switch),
     ]
     return SwitchProgram(
         switch=switch,
@@ -52,7 +54,11 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
 def compile_attachments(network: Network, state: NetworkState, switch: str) -> SwitchProgram:
     """Only the part of the program that depends on where users are: what a handover changes."""
     user_flows, user_limits = user_meters(network, state, switch)
-    flows = [*user_flows, *forward(network, state, switch)]
+    flows = [
+        *user_flows,
+        *forward(network, state, switch),
+        *chain_rules(network, state, switch),
+    ]
     return SwitchProgram(switch, _by_key(switch, flows), user_limits)
 
 

@@ -18,7 +18,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from controller.contracts.slices import Strict
 
 DESCRIPTOR_FILE = "config-file.json"
-SCOPES = ("read", "reserve", "handover", "admit", "cover")
+SCOPES = ("read", "reserve", "handover", "admit", "cover", "migrate")
 """`read`: twins and stream; the others: decisions with that action."""
 
 XappName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")]

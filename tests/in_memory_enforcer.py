@@ -16,6 +16,7 @@ from controller.contracts.decisions import Confirmation
 from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.live_slices import inventory_with
 from controller.contracts.slices import TrafficClass
+from controller.functions import Functions
 from controller.guard import ReservationKey, key_of
 from controller.network_state import Attachment, NetworkState, initial_state, shaped
 from controller.outcome import EnforcementResult
@@ -29,6 +30,7 @@ class InMemoryOutcome:
     confirmations: Sequence[Confirmation]
     diff: Mapping[str, Any]
     hops_ns: Mapping[str, int] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
 
 
 class InMemoryEnforcer:
@@ -72,6 +74,10 @@ class InMemoryEnforcer:
             self._slices = dict(planned.state.slices)
             self._reservations = {c: dict(r) for c, r in planned.state.reservations.items()}
         return SliceOutcome(planned, EnforcementResult(confirmations))
+
+    @property
+    def functions(self) -> Functions:
+        raise NotImplementedError("no switches, so nothing to steer")
 
     def attachments(self) -> Mapping[str, str]:
         return self._attachments
@@ -141,6 +147,16 @@ class InMemoryEnforcer:
             Confirmation(switch=s, confirmed=s != self.unconfirmed, detail="as told by the test")
             for s in switches
         ]
+
+    def service_hosts(self) -> Mapping[str, str]:
+        return {s.name: s.host for s in self._inventory.services if s.kind == "task"}
+
+    def used_memory_bytes(self, host: str) -> int:
+        tasks = [s for s in self._inventory.services if s.kind == "task" and s.host == host]
+        return sum(s.state_bytes for s in tasks)
+
+    async def migrate(self, service: str, host: str, dry_run: bool = False) -> InMemoryOutcome:
+        return InMemoryOutcome([], {"flows": [f"{service} -> {host}"]})
 
     async def sample(self) -> CounterSample:
         return CounterSample(time.time_ns(), dict(self.counts), dict(self.user_bytes))

@@ -143,6 +143,20 @@ def handover(at_s: float = HANDOVER_S, cell_id: str = "ap2") -> DecisionRecord:
     )
 
 
+def request(at_s: float, latency_ms: float | None, **changes: Any) -> dict[str, Any]:
+    """One request to the task service `assist`, sent at scenario time `at_s`."""
+    row = {
+        "service": "assist",
+        "ue_id": "ue1",
+        "request_id": 1,
+        "sent_ns": T0_NS + int(at_s * 1e9),
+        "latency_ms": latency_ms,
+        "host": "edge1" if latency_ms is not None else "",
+        "epoch": 1,
+    }
+    return {**row, **changes}
+
+
 def sample_evidence(**changes: Any) -> Evidence:
     """A balanced, valid run of 40 windows; keywords replace fields."""
     measured = changes.pop("measurements", sample_measurements())
@@ -180,6 +194,7 @@ def sample_evidence(**changes: Any) -> Evidence:
         },
         "versions": {"holon": "0.1.0", "openvswitch": "3.1.0"},
         "delay": "wirefilter",
+        "requests": {"rows": [request(10.0, 4.0)], "regressions": {}},
         "twin_rows": [{"cell_id": "ap1", "window": 1, "demand_kbps": 4000.0}],
     }
     return replace(Evidence(**fields), **changes)

@@ -61,7 +61,7 @@ def describe(
         centre_delay_ms=scenario.centre.link.delay_ms,
         switches=plan.switches,
         ports=plan.ports,
-        hosts=_hosts(plan, pids),
+        hosts=_hosts(scenario, plan, pids),
         cells=_cells(scenario, plan),
         users=_users(scenario, serving_cell),
         services=_services(scenario),
@@ -76,8 +76,9 @@ def describe(
     )
 
 
-def _hosts(plan: Plan, pids: Mapping[str, int]) -> list[Host]:
+def _hosts(scenario: Scenario, plan: Plan, pids: Mapping[str, int]) -> list[Host]:
     """In a host's `addresses`: its own; the collector's and the services' are not."""
+    memory_bytes = {server.name: server.memory_bytes for server in scenario.servers}
     hosts = []
     for host in plan.hosts:
         port = plan.port_of_host(host.name)
@@ -91,6 +92,7 @@ def _hosts(plan: Plan, pids: Mapping[str, int]) -> list[Host]:
                 addresses=list(host.addresses),
                 switch=port.switch,
                 port_no=port.port_no,
+                memory_bytes=memory_bytes.get(host.name),
             )
         )
     return hosts
@@ -149,6 +151,11 @@ def _services(scenario: Scenario) -> list[Service]:
             traffic_class=spec.traffic_class,
             host=spec.host,
             candidates=list(spec.candidates),
+            kind=spec.kind,
+            state_bytes=spec.state_bytes if spec.kind == "task" else 0,
+            work_ms=spec.work_ms,
+            pages_per_request=spec.pages_per_request,
+            transfer_mbps=spec.transfer_mbps,
         )
         for spec in scenario.services
     ]

@@ -68,6 +68,13 @@ _KERNEL_PROBES = {
 _PROBES_OF_USERSPACE_MODE = frozenset({"tun", "cls_bpf"})
 
 
+_NF_TABLES = (
+    "nft add table ip probe && "
+    "nft add chain ip probe forward '{ type filter hook forward priority 0; }' && "
+    "nft add rule ip probe forward counter drop"
+)
+
+
 @dataclass(frozen=True)
 class Check:
     """One finding. `required`: without it the testbed does not run."""
@@ -219,6 +226,10 @@ def _notes() -> Iterator[Check]:
         else "missing: net.core.wmem_default is raised for a moment when the switch starts",
         "Linux 5.6 or newer, as root",
     )  # fmt: skip
+    refused = try_in_scratch(_NF_TABLES)
+    yield Check("nf_tables", refused is None, False,
+                "works" if refused is None else f"no firewall as network function: {refused}",
+                "install nftables; the kernel needs nf_tables")  # fmt: skip
     cores, memory_gib = _cores(), _memory_gib()
     yield Check("cores", cores >= LEAST_CORES, False, str(cores),
                 f"with fewer than {LEAST_CORES} results will be marked invalid")  # fmt: skip

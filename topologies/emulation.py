@@ -39,6 +39,8 @@ from topologies.radio_updates import RadioUpdates
 from topologies.repairs import Repairs
 from topologies.scenario.radio import Tr38901Radio
 from topologies.scenario.schema import Scenario
+from topologies.services.engine import ServiceEngine
+from topologies.services.functions import Firewalls
 from topologies.sessions import host_changes
 from topologies.supervisor import Supervisor
 from topologies.traffic.engine import TrafficEngine
@@ -115,6 +117,8 @@ class Emulation:
         self.supervisor.start("ric", ["controller.ric", folder], machine_namespace, True)
         self.traffic = TrafficEngine(self.run, self.scenario, self.inventory, self.supervisor.start)
         self.traffic.prepare()
+        self.services = ServiceEngine(self.run, self.scenario, self.inventory, self.supervisor)
+        self.services.prepare()
         self.supervisor.start("user-agents", ["topologies.user_agents", folder], None, True)
 
     def _shape_radio(self) -> RadioShaper | None:
@@ -180,8 +184,14 @@ class Emulation:
     async def start_traffic(self) -> None:
         self.progress.step("traffic")
         self.t0_ns = await asyncio.to_thread(self.traffic.start)
+        await asyncio.to_thread(self.services.start, self.t0_ns)
         self.measurement = Measurement(
-            self.run, self.scenario, self.inventory, self.traffic, self.ovs.vswitchd_pid
+            self.run,
+            self.scenario,
+            self.inventory,
+            self.traffic,
+            self.ovs.vswitchd_pid,
+            self.services,
         )
         if self.radio_shaper is not None:
             self.measurement.radio_drops = self.radio_shaper.drops
@@ -291,6 +301,8 @@ class Emulation:
             "measure": self.measure,
             "begin": self.begin,
             "finish": self.finish,
+            **self.services.handlers(),
+            **Firewalls(self.inventory).handlers(),
             "shutdown": self.stopped.set,
         }
         server = await rpc.serve(self.run.emulation_socket, handlers)

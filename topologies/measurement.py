@@ -35,6 +35,7 @@ from topologies.results.percentiles import percentiles
 from topologies.results.report import write_results
 from topologies.results.summary import slice_figures
 from topologies.scenario.schema import Scenario
+from topologies.services.engine import ServiceEngine
 from topologies.traffic.counters import WINDOW_NS
 from topologies.traffic.engine import TrafficEngine
 
@@ -55,11 +56,13 @@ class Measurement:
         inventory: Inventory,
         traffic: TrafficEngine,
         vswitchd_pid: int,
+        services: ServiceEngine,
     ) -> None:
         self._run = run
         self._scenario = scenario
         self._inventory = inventory
         self._traffic = traffic
+        self._services = services
         self._load = LoadSampler(vswitchd_pid)
         self._start_ns: int | None = None
         self.radio_drops: Callable[[], Mapping[int, int]] = dict
@@ -106,6 +109,7 @@ class Measurement:
         t0_ns = self._traffic.counters.t0_ns
         end_ns = t0_ns + (time.time_ns() - t0_ns) // WINDOW_NS * WINDOW_NS
         twins = self._twins()  # before traffic's end changes their age
+        self._services.stop()
         self._traffic.stop()
         measured = self._traffic.collect(self._start_ns, end_ns)
         self._wait_for_effects()
@@ -124,6 +128,7 @@ class Measurement:
             slice_life=rpc.call(self._run.ric_socket, "slice_life", 30.0),
             delay=Datapath(self._inventory.datapath).delay,
             backlog_drops=self._load.backlog_drops(),
+            requests=self._services.collect(measured.start_ns, measured.end_ns),
         )
         return write_results(out, evidence)
 

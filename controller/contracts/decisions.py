@@ -19,6 +19,7 @@ class Action(StrEnum):
     HANDOVER = "handover"
     ADMIT = "admit"
     COVER = "cover"
+    MIGRATE = "migrate"
 
 
 class Verdict(StrEnum):
@@ -55,6 +56,7 @@ class DecisionRequest(Strict):
     handover: target {ue_id}, parameters {cell_id}
     admit, a new slice: target {s_nssai}, parameters as `POST /api/v1/slices` takes them
     cover: target {s_nssai, cell_id}, parameters {covered, min_mbps, max_mbps}
+    migrate: target {service}, parameters {host}; answered when the service runs there
     """
 
     decision_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None

@@ -65,6 +65,8 @@ class Host(Strict):
     """Own addresses, slice 0 included; service addresses are in `services`."""
     switch: str
     port_no: int
+    memory_bytes: int | None = None
+    """What service instances and network functions in it may hold together; None: no limit."""
 
     @property
     def netns_path(self) -> str:
@@ -121,6 +123,15 @@ class Service(Strict):
     traffic_class: TrafficClass
     host: str
     candidates: list[str]
+    kind: Literal["flow", "task"] = "flow"
+    """`flow`: an address of senders and receivers. `task`: a server process with state."""
+    state_bytes: int = 0
+    work_ms: float = 0.0
+    """Processor time a request costs its server."""
+    pages_per_request: int = 4
+    """4 KiB pages of the state that a request changes."""
+    transfer_mbps: float | None = None
+    """Pace of a migration's state on the wire; None: as fast as TCP finds."""
 
 
 class Reservation(Strict):

@@ -9,7 +9,13 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 
-from controller.ric import routes_control, routes_network, routes_slices, routes_twins
+from controller.ric import (
+    routes_control,
+    routes_functions,
+    routes_network,
+    routes_slices,
+    routes_twins,
+)
 from controller.ric.documents import ErrorDocument
 from controller.ric.gate import TheRic
 from controller.ric.metrics import metrics_text
@@ -55,6 +61,7 @@ def create_app(ric: Ric) -> FastAPI:
     for router in (
         routes_network.router,
         routes_slices.router,
+        routes_functions.router,
         routes_twins.router,
         routes_control.decisions,
         routes_control.xapps,

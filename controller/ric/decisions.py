@@ -23,8 +23,10 @@ from controller.guard import (
     CellView,
     GuardLimits,
     Rejection,
+    ServerView,
     TargetOrder,
     check_handover,
+    check_migrate,
     check_order,
     check_reserve,
     key_of,
@@ -42,7 +44,7 @@ from controller.ric.attempts import (
 from controller.ric.decision_log import DecisionLog
 from controller.ric.enforcing import Enforcing, Outcome
 from controller.ric.idempotence import Idempotence
-from controller.ric.intents import Intent, ReserveIntent, SliceIntent, resolve
+from controller.ric.intents import Intent, MigrateIntent, ReserveIntent, SliceIntent, resolve
 from controller.ric.rate_limits import RATE_RULES, RateLimits
 from controller.ric.slices import SliceLife
 from controller.ric.traces import TraceBook, loop_latency_ms
@@ -132,6 +134,8 @@ class Pipeline:
             return check_reserve(cell, intent.changes, basis, order, self._limits)
         if isinstance(intent, SliceIntent):
             return check_order(basis, order) or self._check_slice(intent)
+        if isinstance(intent, MigrateIntent):
+            return self._guard_migration(intent, basis, order)
         since_ms = None
         if target.applied_at_s is not None:
             since_ms = (self._clock.now_s() - target.applied_at_s) * 1000
@@ -144,6 +148,18 @@ class Pipeline:
         except ControllerError as error:
             return Rejection("admission", str(error))
         return None
+
+    def _guard_migration(
+        self, intent: MigrateIntent, basis: Basis, order: TargetOrder
+    ) -> Rejection | None:
+        service = next(s for s in self._inventory.services if s.name == intent.service)
+        server = ServerView(
+            intent.host,
+            self._enforcer.used_memory_bytes(intent.host),
+            self._inventory.host(intent.host).memory_bytes,
+        )
+        serving = self._enforcer.service_hosts()[intent.service]
+        return check_migrate(service.name, service.state_bytes, serving, server, basis, order)
 
     async def _apply(self, attempt: Attempt) -> Decided:
         attempt = replace(attempt, hops_ns={**attempt.hops_ns, "guarded": self._clock.now_ns()})
@@ -172,6 +188,7 @@ class Pipeline:
             verdict=Verdict.APPLIED,
             confirmations=list(outcome.confirmations),
             diff=dict(outcome.diff),
+            effect_detail=dict(outcome.measured),
             loop_latency_ms=loop_latency_ms(attempt.hops_ns, self._inventory.centre_delay_ms),
         )
         target = self._targets[attempt.intent.target]
@@ -188,6 +205,8 @@ class Pipeline:
         if isinstance(intent, ReserveIntent):
             after = merged(self.cell_view(intent.cell_id).reservations, intent.changes)
             return await self._enforcer.reserve(intent.cell_id, list(after.values()), dry_run)
+        if isinstance(intent, MigrateIntent):
+            return await self._enforcer.migrate(intent.service, intent.host, dry_run)
         return await self._enforcer.handover(intent.ue_id, intent.cell_id, dry_run)
 
     async def _rehearse(self, attempt: Attempt) -> Decided:

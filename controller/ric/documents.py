@@ -107,6 +107,10 @@ class ServiceDocument(BaseModel):
     port: int
     protocol: str
     traffic_class: str
+    kind: Literal["flow", "task"]
+    candidates: list[str]
+    """Servers it may run in."""
+    state_bytes: int
 
 
 class TwinSummary(BaseModel):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from controller.contracts.decisions import Confirmation
 from controller.contracts.inventory import Inventory, Reservation
+from controller.functions import Functions
 from controller.network_state import NetworkState
 from controller.outcome import EnforcementResult
 from controller.ric.measurement import CounterSample
@@ -22,6 +23,8 @@ class Outcome(Protocol):
     def diff(self) -> Mapping[str, Any]: ...
     @property
     def hops_ns(self) -> Mapping[str, int]: ...
+    @property
+    def measured(self) -> Mapping[str, Any]: ...
 
 
 class SliceEnforced(Protocol):
@@ -47,6 +50,9 @@ class Enforcing(Protocol):
     @property
     def state(self) -> NetworkState:
         """What is enforced now, the slices of the moment in it."""
+
+    @property
+    def functions(self) -> Functions: ...
 
     def attachments(self) -> Mapping[str, str]:
         """ue_id -> serving cell_id, as enforced now."""
@@ -81,6 +87,13 @@ class Enforcing(Protocol):
         """Create, change or terminate a slice: `slice_life` has documents and errors.
         `beside` runs while the switches are at work."""
 
+    def service_hosts(self) -> Mapping[str, str]:
+        """Task service -> server that serves it now."""
+
+    def used_memory_bytes(self, host: str) -> int:
+        """What services hold in a server, or will when they have arrived."""
+
+    async def migrate(self, service: str, host: str, dry_run: bool = False) -> Outcome: ...
     async def sample(self) -> CounterSample: ...
 
     async def switch_counters(self) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from controller.contracts.decisions import Action, DecisionRequest, ReservationRequest
 from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.live_slices import SliceSpec
+from controller.contracts.services import task_services
 from controller.contracts.slices import Slice, SNssai, Strict, TrafficClass
 from controller.ric.errors import Malformed, NotFound
 from controller.xapp_descriptor import first_fault
@@ -67,6 +68,14 @@ class Coverage(Strict):
     covered: bool = True
     min_mbps: Rate | None = None
     max_mbps: Rate | None = None
+
+
+class ServiceTarget(Strict):
+    service: str
+
+
+class ServingHost(Strict):
+    host: str
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,22 @@ class SliceIntent:
         return "slices"
 
 
-Intent = ReserveIntent | HandoverIntent | SliceIntent
+@dataclass(frozen=True)
+class MigrateIntent:
+    service: str
+    host: str
+    document: tuple[dict[str, Any], dict[str, Any]]
+
+    @property
+    def target(self) -> str:
+        return f"service:{self.service}"
+
+    @property
+    def lock(self) -> str:
+        return self.target
+
+
+Intent = ReserveIntent | HandoverIntent | MigrateIntent | SliceIntent
 
 
 def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
@@ -133,6 +157,8 @@ def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
         return _admit(request)
     if request.action is Action.COVER:
         return _cover(request, inventory)
+    if request.action is Action.MIGRATE:
+        return _migrate(request, inventory)
     return _reserve(request, inventory)
 
 
@@ -258,3 +284,20 @@ def _cover(request: DecisionRequest, inventory: Inventory) -> SliceIntent:
         intent["kind"] = "slice.uncover"
     canonical = (target.model_dump(), wish.model_dump(exclude_none=True))
     return SliceIntent(intent, target.s_nssai, frozenset({cell_id}), wish.covered, canonical)
+
+
+def _migrate(request: DecisionRequest, inventory: Inventory) -> MigrateIntent:
+    target = _parse(ServiceTarget, request.target, "target")
+    tasks = {s.name: s for s in task_services(inventory)}
+    service = tasks.get(target.service)
+    if service is None:
+        known = ", ".join(tasks) or "none in this scenario"
+        raise NotFound(f"unknown task service {target.service!r}", f"task services: {known}")
+    wanted = _parse(ServingHost, request.parameters, "parameters")
+    candidates = list(dict.fromkeys([service.host, *service.candidates]))
+    if wanted.host not in candidates:
+        raise NotFound(
+            f"service {service.name} cannot run in {wanted.host!r}",
+            f"its candidates: {', '.join(candidates)}",
+        )
+    return MigrateIntent(service.name, wanted.host, (target.model_dump(), wanted.model_dump()))

@@ -85,11 +85,15 @@ def cell_documents(ric: Ric) -> list[dict[str, Any]]:
 def service_documents(ric: Ric) -> list[dict[str, Any]]:
     """The filler's services are no slice's that users see, so they are left out."""
     slices = {s.slice_id: s for s in ric.inventory.slices}
+    hosts = ric.enforcer.service_hosts()
     return [
         {
             "name": service.name,
             "s_nssai": slices[service.slice_id].s_nssai.model_dump(),
-            "host": service.host,
+            "host": hosts.get(service.name, service.host),
+            "candidates": list(dict.fromkeys([service.host, *service.candidates])),
+            "kind": service.kind,
+            "state_bytes": service.state_bytes,
             "address": service.address,
             "ipv6": ipv6_of(service.address),
             "port": service.port,

@@ -19,7 +19,7 @@ from controller.ric.decision_log import DecisionLog
 from controller.ric.decisions import Pipeline
 from controller.ric.effects import CounterPoller, EffectWatch
 from controller.ric.enforcing import Enforcing
-from controller.ric.intents import ReserveIntent, SliceIntent
+from controller.ric.intents import MigrateIntent, ReserveIntent, SliceIntent
 from controller.ric.judgement import UserEvidence
 from controller.ric.measurement import CounterSample
 from controller.ric.neighbours import HandoverNotices, UserTwins
@@ -109,6 +109,10 @@ class Ric:
             )
         elif isinstance(intent, SliceIntent):
             self._watch_slice(record.decision_id, intent, confirmed_ns)
+        elif isinstance(intent, MigrateIntent):
+            seen = bool(record.effect_detail.get("served_at_target"))
+            effect = Effect.VERIFIED if seen else Effect.NOT_EXERCISED
+            self.decisions.judge(record.decision_id, effect, record.effect_detail)
         else:
             self.notices.announce(intent.ue_id, intent.cell_id)
             self.effects.watch_handover(

@@ -17,9 +17,11 @@ from topologies.cli import (
     batch,
     development,
     figures,
+    functions,
     hosts,
     resources,
     running,
+    services,
     slices,
     terminal,
     vm,
@@ -73,6 +75,10 @@ for _resource in resources.RESOURCES:
     if _resource.command in _MORE:
         _MORE[_resource.command](_group)
     app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
+    if _resource.command == "service":
+        _group.command("migrate")(services.migrate)
+    app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
+app.add_typer(functions.commands, name="vnf", rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
 _add(FIGURES, "measure", figures.measure)
 _add(FIGURES, "capture", hosts.capture)

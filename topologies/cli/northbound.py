@@ -30,7 +30,8 @@ class NotFound(CommandRefused):
 class Northbound:
     """A session with the RIC of a run. Any answer other than 2xx is `CommandRefused`."""
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, timeout_s: float = TIMEOUT_S) -> None:
+        self.timeout_s = timeout_s
         port = Inventory.load(run.inventory).northbound_tcp_port
         self.url = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
@@ -58,7 +59,7 @@ class Northbound:
     def _exchange(self, method: str, path: str, **arguments: Any) -> requests.Response:
         url = f"{self.url}/api/v1/{path}"
         try:
-            answer = self._session.request(method, url, timeout=TIMEOUT_S, **arguments)
+            answer = self._session.request(method, url, timeout=self.timeout_s, **arguments)
         except requests.RequestException as error:
             reason = type(error).__name__
             raise CommandRefused(
@@ -81,9 +82,9 @@ def reason_of(answer: requests.Response) -> str:
 
 
 @contextmanager
-def northbound() -> Iterator[Northbound]:
+def northbound(timeout_s: float = TIMEOUT_S) -> Iterator[Northbound]:
     """`with northbound() as api:` on the testbed that is up."""
-    api = Northbound(running())
+    api = Northbound(running(), timeout_s)
     try:
         yield api
     finally:

@@ -2,7 +2,7 @@
 
 sent - received - meter drops - queue drops - rule drops = 0, per slice, from traffic start until the
 network has drained. Slices that share a queue which dropped are balanced together, because
-nobody can say whose the dropped packets were. For a slice with TCP the hosts do not count
+nobody can say whose the dropped packets were. For a slice with TCP or a task service the hosts do not count
 packets, so what entered and left the switches takes the place of sent and received; there,
 what is lost between host and switch shows only in the socket and host drops.
 Rule drops are packets that a starved queue gave up only after their user's way had been
@@ -11,7 +11,7 @@ cleared behind a handover; a miss rule drops and counts them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,17 +63,23 @@ class Balance:
         return self.sent - self.received - self.meter_drops - self.queue_drops
 
 
-def host_counts(flows: Sequence[Flow], totals: npt.NDArray[np.void]) -> dict[int, HostCounts]:
-    """Per slice id, the filler's included."""
+def host_counts(
+    flows: Sequence[Flow], totals: npt.NDArray[np.void], uncounted: Collection[int] = ()
+) -> dict[int, HostCounts]:
+    """Per slice id, the filler's included.
+
+    `uncounted`: slices with packets that hosts do not count (requests of task services).
+    """
     result = {}
-    for slice_id in sorted({f.slice_id for f in flows}):
+    for slice_id in sorted({f.slice_id for f in flows} | set(uncounted)):
         rows = [f.flow_id for f in flows if f.slice_id == slice_id]
         result[slice_id] = HostCounts(
             sent=int(totals["sent_packets"][rows].sum()),
             received=int(totals["received_packets"][rows].sum()),
             host_drops=int(totals["host_drops"][rows].sum()),
             socket_drops=int(totals["socket_drops"][rows].sum()),
-            has_tcp=any(f.slice_id == slice_id and f.kind == "tcp" for f in flows),
+            has_tcp=slice_id in uncounted
+            or any(f.slice_id == slice_id and f.kind == "tcp" for f in flows),
         )
     return result
 

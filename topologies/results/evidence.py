@@ -101,6 +101,8 @@ class Evidence:
     radio_drops: Mapping[int, int] = field(default_factory=dict)
     """At users' radio links, both directions, by slice id."""
     twin_rows: Sequence[dict[str, Any]] = ()
+    requests: Mapping[str, Any] = field(default_factory=dict)
+    """Of task services: {"rows": one a request, "regressions": by service}."""
 
 
 def reservation_changes(

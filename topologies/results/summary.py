@@ -25,6 +25,7 @@ from topologies.results.evidence import (
 from topologies.results.handovers import handover_costs, handover_figures, ping_pongs
 from topologies.results.percentiles import percentiles
 from topologies.results.reserved import mean_reserved_kbps
+from topologies.results.services import migration_figures, service_figures
 from topologies.results.sla import SlaVerdicts, judge
 from topologies.results.slice_life import ended_slices, slices_lived
 from topologies.results.validity import uncounted_allowed, validity
@@ -82,12 +83,8 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
             handover_costs(decided, measured.flows, measured.samples, start_ns, end_ns),
             ping_pongs(attachments(inventory, evidence.decisions), start_ns, end_ns),
         ),
-        "migrations": {
-            "count": 0,
-            "downtime_ms": percentiles([]),
-            "state_bytes": 0,
-            "lost_requests": 0,
-        },
+        "services": service_figures(evidence.requests, inventory),
+        "migrations": migration_figures(decided, evidence.requests),
         "twins": evidence.twins,
     }
 
@@ -224,7 +221,8 @@ def _balances(evidence: Evidence) -> list[Balance] | None:
     if evidence.switches is None:
         return None
     measured = evidence.measurements
-    counts = host_counts(measured.flows, measured.totals)
+    task_slices = {s.slice_id for s in evidence.inventory.services if s.kind == "task"}
+    counts = host_counts(measured.flows, measured.totals, task_slices)
     ended = ended_slices(evidence.slice_life)
     lived = {i: c for i, c in counts.items() if i not in ended}
     return balances(lived, evidence.switches, evidence.radio_drops)

@@ -6,6 +6,7 @@ decisions   every decision with verdict, effect and the times of its hops
 twins       a slice in a cell in a window, as its twin had it
 windows     every slice and 1 s window: rates, loss, delay percentile, SLA terms
 cells       every cell, slice and 1 s window: offered, delivered, reserved (L2)
+requests    every request to a task service: user, when sent, latency, who answered
 delays      each slice's delay distribution: quantile and one-way delay
 """
 
@@ -28,8 +29,19 @@ from topologies.results.evidence import Evidence, attachments, reservation_chang
 from topologies.results.sla import judge
 from topologies.results.windows import slice_windows
 
-NAMES = ("probes", "flows", "decisions", "twins", "windows", "cells", "delays")
+NAMES = ("probes", "flows", "decisions", "twins", "windows", "cells", "delays", "requests")
 _QUANTILES = np.concatenate([np.linspace(0, 0.9, 91), 1 - np.geomspace(0.1, 1e-4, 60)])
+REQUEST_SCHEMA = pa.schema(
+    {
+        "service": pa.string(),
+        "ue_id": pa.string(),
+        "request_id": pa.int64(),
+        "sent_ns": pa.int64(),
+        "latency_ms": pa.float64(),
+        "host": pa.string(),
+        "epoch": pa.int64(),
+    }
+)
 _HOPS = (
     "twin_completed",
     "aggregate_sent",
@@ -66,6 +78,7 @@ def write_tables(folder: Path, evidence: Evidence) -> list[Path]:
         "windows": windows_table(evidence),
         "cells": cells_table(evidence),
         "delays": delays_table(evidence),
+        "requests": pa.Table.from_pylist(list(evidence.requests.get("rows", [])), REQUEST_SCHEMA),
     }
     if evidence.twin_rows or not (folder / "twins.parquet").exists():
         tables["twins"] = pa.Table.from_pylist([dict(row) for row in evidence.twin_rows])

@@ -41,6 +41,7 @@ def broken_references(document: Mapping[str, Any]) -> list[Problem]:
         _links_to_themselves(document),
         _sessions_missing(document),
         _protocol_mismatches(document),
+        _task_mismatches(document),
         _impossible_swings(document),
         _reservations_too_large(document),
         _duplicates(document),
@@ -128,6 +129,8 @@ def _unknown_names(document: Mapping[str, Any], names: _Names) -> Iterator[Probl
         ("traffic", "users", names.users, "user"),
         ("probes", "service", names.services, "service"),
         ("probes", "users", names.users, "user"),
+        ("requests", "service", names.services, "service"),
+        ("requests", "users", names.users, "user"),
         ("xapps", "placement", centre_or_edges, "placement"),
     ]
     for key, field, known, what in rules:
@@ -163,7 +166,7 @@ def _unknown_offset_cells(document: Mapping[str, Any], names: _Names) -> Iterato
 def _sessions_missing(document: Mapping[str, Any]) -> Iterator[Problem]:
     slice_of = {s.get("name"): s.get("slice") for _, s in items(document, "services")}
     slices_of = {u.get("name"): u.get("slices") for _, u in items(document, "users")}
-    for key in ("traffic", "probes"):
+    for key in ("traffic", "probes", "requests"):
         for path, element in items(document, key):
             wanted = slice_of.get(element.get("service"))
             for where, user in strings(element, "users"):
@@ -184,6 +187,32 @@ def _protocol_mismatches(document: Mapping[str, Any]) -> Iterator[Problem]:
                 message = f"needs a service of protocol {wanted}; {service!r} has "
                 message += f"{protocol_of[service]}"
                 yield Problem((*path, "service"), message)
+
+
+def _task_mismatches(document: Mapping[str, Any]) -> Iterator[Problem]:
+    """Requests go to task services, traffic and probes to the others; state fits its server."""
+    services = {s.get("name"): s for _, s in items(document, "services")}
+    tasks = {name for name, s in services.items() if s.get("kind") == "task"}
+    for key in ("traffic", "probes", "requests"):
+        for path, element in items(document, key):
+            name = element.get("service")
+            if name in services and (name in tasks) != (key == "requests"):
+                word = "needs" if key == "requests" else "cannot use"
+                message = f"{word} a service of kind task; {name!r} is of kind "
+                message += "task" if name in tasks else "flow"
+                yield Problem((*path, "service"), message)
+    memory = {s.get("name"): _number(s.get("memory_bytes")) for _, s in items(document, "servers")}
+    used: dict[Any, float] = {}
+    for path, service in items(document, "services"):
+        if service.get("name") not in tasks:
+            continue
+        if service.get("protocol", "udp") != "udp":
+            yield Problem((*path, "protocol"), "a service of kind task speaks udp")
+        host = service.get("host")
+        used[host] = used.get(host, 0) + _number(service.get("state_bytes", 1 << 20))
+        if used[host] > memory.get(host, math.nan):
+            message = f"{used[host]:.0f} bytes of state in {host!r}, whose memory_bytes is "
+            yield Problem((*path, "host"), f"{message}{memory[host]:.0f}")
 
 
 def _impossible_swings(document: Mapping[str, Any]) -> Iterator[Problem]:

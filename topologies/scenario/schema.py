@@ -46,6 +46,20 @@ class SwitchLink(Link):
     between: Annotated[list[Name], Field(min_length=2, max_length=2)]
 
 
+class Server(Strict):
+    name: Name
+    kind: Literal["edge", "cloud"]
+    attach: Name
+    """The switch it hangs on."""
+    link: Link = Link()
+    memory_bytes: Annotated[int, Field(gt=0)] | None = None
+    """What task services and network functions in it may hold together; none: no limit."""
+
+
+class Centre(Strict):
+    link: Link = Link()
+
+
 class StaticMobility(Strict):
     kind: Literal["static"] = "static"
     position_m: PositionM
@@ -136,18 +150,6 @@ PROPAGATION: dict[str, Propagation] = {
 }
 
 
-class Server(Strict):
-    name: Name
-    kind: Literal["edge", "cloud"]
-    attach: Name
-    """The switch it hangs on."""
-    link: Link = Link()
-
-
-class Centre(Strict):
-    link: Link = Link()
-
-
 class UserSpec(Strict):
     name: Name
     type: Literal["vehicle", "phone", "sensor", "robot"]
@@ -167,6 +169,24 @@ class ServiceSpec(Strict):
     candidates: list[Name] = []
     protocol: Literal["udp", "tcp"] = "udp"
     port: Annotated[int, Field(ge=1024, le=65535)]
+    kind: Literal["flow", "task"] = "flow"
+    """`task`: a server process with state that answers requests (see `requests`)."""
+    state_bytes: Annotated[int, Field(ge=65_536, le=1 << 30)] = 1 << 20
+    work_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    pages_per_request: Annotated[int, Field(ge=1, le=256)] = 4
+    transfer_mbps: Positive | None = None
+
+
+class RequestSpec(Strict):
+    """Clients of a task service: each user sends requests and waits for each reply."""
+
+    service: str
+    users: Annotated[list[Name], Field(min_length=1)]
+    rate_rps: Annotated[float, Field(gt=0, le=500)] = 20
+    request_bytes: Annotated[int, Field(ge=64, le=1400)] = 200
+    reply_bytes: Annotated[int, Field(ge=64, le=1400)] = 400
+    timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 1000
+    """A request without a reply after this time is lost; nothing is sent again."""
 
 
 class ConstantDemand(Strict):
@@ -257,6 +277,7 @@ class Scenario(Strict):
     services: Annotated[list[ServiceSpec], Field(min_length=1)]
     traffic: list[TrafficSpec] = []
     probes: list[ProbeSpec] = []
+    requests: list[RequestSpec] = []
     background: Background | None = None
     bottlenecks: list[Name] = []
     """Access points whose downlink is a bottleneck."""

@@ -1,0 +1,154 @@
+"""A task service moves between servers of a running testbed while its users keep asking."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.contracts import rpc
+from tests.conftest import UP_TIMEOUT_S, CommandLine, free_port
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def moving(command_line: CommandLine) -> Iterator[CommandLine]:
+    """Scenario `migration`, nobody but the test deciding."""
+    port = f"northbound_port={free_port()}"
+    command_line.output(
+        "up", "migration", "--policy", "none", "--set", port, timeout_s=UP_TIMEOUT_S
+    )
+    try:
+        yield command_line
+    finally:
+        command_line.output("down")
+
+
+def clients(line: CommandLine, op: str, **arguments: Any) -> Any:
+    run = (line.runs_root / "current").resolve()
+    return rpc.call(Path(run) / "service-clients.sock", op, **arguments)
+
+
+def host_of(line: CommandLine, name: str) -> str:
+    return next(str(s["host"]) for s in line.json("service", "list") if s["name"] == name)
+
+
+def instances(line: CommandLine) -> set[str]:
+    names = {p["name"] for p in line.json("status")["processes"] if p["alive"]}
+    return {n.removeprefix("service-") for n in names if n.startswith("service-assist1")}
+
+
+def test_dry_run_shows_rules_and_changes_nothing(moving: CommandLine) -> None:
+    record = moving.json("service", "migrate", "assist1", "--to", "edge2", "--dry-run")
+    assert set(record["diff"]["flows"]) == {"west", "core", "east"}
+    assert host_of(moving, "assist1") == "edge1"
+    assert instances(moving) == {"assist1-edge1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nothing", "--to", "edge2"), "task services: assist1, assist2, archive, ledger"),
+        (("assist1", "--to", "nowhere"), "candidates: edge1, edge2, cloud"),
+        (("assist1", "--to", "edge1"), "runs in edge1 already"),
+    ],
+)
+def test_a_move_that_cannot_be_is_refused(
+    arguments: tuple[str, ...], words: str, moving: CommandLine
+) -> None:
+    assert words in moving.refusal("service", "migrate", *arguments)
+    assert host_of(moving, "assist1") == "edge1"
+
+
+def test_state_moves_and_no_request_is_lost(moving: CommandLine) -> None:
+    record = moving.json("service", "migrate", "assist1", "--to", "edge2")
+    cost = record["effect_detail"]
+    assert cost["wire_bytes"] > cost["state_bytes"], "the state did not cross the network"
+    assert len(cost["rounds"]) >= 2, "pre-copy and last delta are two rounds at least"
+    assert cost["downtime_ms"] > 0
+    assert host_of(moving, "assist1") == "edge2"
+    wait_until(lambda: instances(moving) == {"assist1-edge2"}, 5)
+    begun_ns, ended_ns = record["hops_ns"]["guarded"], record["hops_ns"]["confirmed"]
+
+    def rows() -> list[dict[str, Any]]:
+        found = clients(moving, "collect", since_ns=begun_ns, until_ns=ended_ns)
+        return [row for row in found if row["service"] == "assist1"]
+
+    wait_until(lambda: all(r["latency_ms"] is not None for r in rows()), 2)
+    assert {"edge1", "edge2"} >= {r["host"] for r in rows()} != set()
+    newest = [r for r in rows() if r["host"] == "edge2"]
+    wait_until(lambda: clients(moving, "status")["answered"] > len(newest), 2)
+    assert clients(moving, "regressions")["assist1"] == 0, "a session lost its state"
+    assert json.dumps(record["diff"])
+
+
+def test_a_full_server_is_refused_with_its_numbers(moving: CommandLine) -> None:
+    """Beside assist1 and assist2 edge2 has room for nothing of that size."""
+    assert host_of(moving, "assist1") == "edge2"
+    words = moving.refusal("service", "migrate", "ledger", "--to", "edge2")
+    assert "edge2 is full" in words
+    assert host_of(moving, "ledger") == "edge1"
+
+
+# -- a network function on the way ------------------------------------------------
+
+
+def gate(line: CommandLine) -> dict[str, Any]:
+    return next(f for f in line.json("vnf", "list") if f["name"] == "gate")
+
+
+def answered_since(line: CommandLine, ue_id: str, begun_ns: int) -> list[bool]:
+    """Of each request of the user to `archive` sent since, 0.3 s ago at the latest."""
+    until_ns = time.time_ns() - 300_000_000
+    found = clients(line, "collect", since_ns=begun_ns, until_ns=until_ns)
+    own = [r for r in found if (r["service"], r["ue_id"]) == ("archive", ue_id)]
+    return [r["latency_ms"] is not None for r in own]
+
+
+def enough(line: CommandLine, ue_id: str, begun_ns: int) -> list[bool]:
+    wait_until(lambda: len(answered_since(line, ue_id, begun_ns)) >= 8, 5)
+    return answered_since(line, ue_id, begun_ns)
+
+
+def test_a_firewall_on_the_way_drops_one_user_and_nobody_else(moving: CommandLine) -> None:
+    begun_ns = time.time_ns()
+    place = ("vnf", "place", "gate", "--service", "archive", "--on", "compute1", "--deny", "car2")
+    assert "core: 5 flows" in moving.output(*place, "--dry-run")
+    assert moving.json("vnf", "list") == []
+    moving.output(*place)
+    placed_ns = time.time_ns()
+    assert not any(enough(moving, "car2", placed_ns)), "car2 is denied and was answered"
+    assert gate(moving)["dropped_packets"] >= 8
+    before = gate(moving)["passed_packets"]
+    assert before > 0, "nothing of car1 passed the function"
+    moving.output("vnf", "move", "gate", "--to", "compute2")
+    moved_ns = time.time_ns()
+    assert gate(moving)["host"] == "compute2"
+    assert not any(enough(moving, "car2", placed_ns)), "the wall had a hole while it moved"
+    assert all(enough(moving, "car1", moved_ns))
+    assert gate(moving)["passed_packets"] > 0
+    moving.output("vnf", "remove", "gate")
+    assert all(enough(moving, "car2", time.time_ns()))
+    assert all(enough(moving, "car1", begun_ns)), "placing, moving or removing cost car1 a request"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("place", "x", "--service", "archive", "--on", "edge1"), "needs a server without"),
+        (("place", "x", "--service", "nothing", "--on", "compute1"), "unknown service"),
+        (("place", "x", "--service", "archive", "--on", "car1"), "unknown server 'car1'"),
+        (("place", "x", "--service", "archive", "--on", "compute1", "--deny", "me"), "'me'"),
+        (("move", "x", "--to", "compute1"), "unknown function 'x'"),
+        (("remove", "x"), "unknown function 'x'"),
+    ],
+)
+def test_a_function_that_cannot_be_is_refused(
+    arguments: tuple[str, ...], words: str, moving: CommandLine
+) -> None:
+    assert words in moving.refusal("vnf", *arguments)
+    assert moving.json("vnf", "list") == []

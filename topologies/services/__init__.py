@@ -1,0 +1,1 @@
+"""Services that are processes with state: servers, their clients, and moving state."""
