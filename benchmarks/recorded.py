@@ -25,6 +25,9 @@ from topologies.scenario.loader import load
 from topologies.scenario.schema import ReservationSpec, Scenario
 from topologies.traffic.flows import L2_OVERHEAD_BYTES
 
+WARM_UP_S = 3.0
+TCP_L2_RATIO = 1.045
+"""Frames over goodput of TCP with full segments."""
 OTHER_HOSTS = 3
 """The centre and the filler's two ends."""
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
@@ -50,6 +53,8 @@ class Recorded:
     columns: Columns
     offered_kbps: FloatArray
     delivered_kbps: FloatArray
+    tcp_kbps: FloatArray
+    """The same of TCP, which is in neither of them: its mean, at the cell of its user."""
     changes: list[tuple[float, Rates]]
     """(seconds into the window, rates from then on), in order; the first at 0."""
     configured_ms: FloatArray
@@ -66,18 +71,34 @@ class Recorded:
 
     @cached_property
     def course(self) -> Course:
-        """The run again, in the emulator, under the traffic that was measured."""
-        windows = self.offered_kbps.shape[0]
-        steps = round(windows * 1000 / STEP_MS)
-        offered = np.empty((steps, len(self.columns.cells), self.columns.best_effort + 1))
-        at_s = (np.arange(steps) + 0.5) * STEP_MS / 1000
-        for cell in range(offered.shape[1]):
-            for column in range(self.columns.best_effort):
-                series = self.offered_kbps[:, cell, column]
-                offered[:, cell, column] = np.interp(at_s, np.arange(windows) + 0.5, series)
-        offered[:, :, -1] = self.filler_kbps
-        replan = scheduled([(round(t_s * 1000 / STEP_MS), rates) for t_s, rates in self.changes])
-        return emulate(self.columns.classes(), Traffic(offered), self.changes[0][1], replan)
+        """The run again, in the emulator, under the traffic that was measured.
+
+        The first window's traffic runs `WARM_UP_S` before it, so that queues are as they were.
+        """
+        own = finer(self.offered_kbps + self.tcp_kbps)
+        early = round(WARM_UP_S * 1000 / STEP_MS)
+        own = np.concatenate([np.broadcast_to(own[:1], (early, *own.shape[1:])), own])
+        filler = np.broadcast_to(self.filler_kbps[None, :, None], (*own.shape[:2], 1))
+        traffic = Traffic(np.concatenate([own, filler], axis=2))
+        at = [(early + round(t_s * 1000 / STEP_MS), rates) for t_s, rates in self.changes[1:]]
+        course = emulate(self.columns.classes(), traffic, self.changes[0][1], scheduled(at))
+        return Course(
+            *(
+                values[early:]
+                for values in (
+                    course.offered_kbps,
+                    course.delivered_kbps,
+                    course.lost_kbps,
+                    course.wait_ms,
+                )
+            ),
+            course.step_ms,
+        )
+
+    def steps_of(self, t_s: FloatArray) -> IntArray:
+        """The course's step at these seconds into the window."""
+        last = self.course.wait_ms.shape[0] - 1
+        return np.clip((t_s * 1000 / STEP_MS).astype(np.int64), 0, last)
 
     @property
     def filler_kbps(self) -> FloatArray:
@@ -85,6 +106,21 @@ class Recorded:
         ratio = background.rate_ratio if background else 0.0
         filled = [cell in self.scenario.bottlenecks for cell in self.columns.cells]
         return np.asarray(self.columns.link_kbps) * ratio * np.array(filled)
+
+
+def finer(windows_kbps: FloatArray) -> FloatArray:
+    """[window of 1 s, ...] -> [step, ...]: between windows straight lines, their means kept."""
+    per_window = round(1000 / STEP_MS)
+    count = windows_kbps.shape[0]
+    at_s = (np.arange(count * per_window) + 0.5) / per_window
+    flat = windows_kbps.reshape(count, -1)
+    nodes, fine = flat.copy(), np.empty((at_s.size, flat.shape[1]))
+    for _ in range(4):
+        for column in range(flat.shape[1]):
+            fine[:, column] = np.interp(at_s, np.arange(count) + 0.5, nodes[:, column])
+        missing = flat - fine.reshape(count, per_window, -1).mean(axis=1)
+        nodes = np.maximum(nodes + missing, 0.0)
+    return fine.reshape(at_s.size, *windows_kbps.shape[1:])
 
 
 def find_scenario(name: str) -> Scenario:
@@ -107,7 +143,7 @@ def read(folder: Path) -> Recorded:
     columns = Columns(cells, link_kbps, pairs, packet_bits, scenario.reservable_ratio)
     table = read_table(folder, "cells")
     shape = (int(summary["duration_s"]), len(cells), len(slices))
-    offered, delivered = np.zeros(shape), np.zeros(shape)
+    offered, delivered, tcp = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     first = min(table["window"])
     where = (
         np.array(table["window"]) - first,
@@ -117,7 +153,7 @@ def read(folder: Path) -> Recorded:
     offered[where] = 1000 * np.array(table["offered_mbps"])
     delivered[where] = 1000 * np.array(table["delivered_mbps"])
     t0_s = (summary["measured"]["start_ns"] - summary["measured"]["t0_ns"]) / 1e9
-    _add_tcp(flows, scenario, offered, t0_s)
+    _add_tcp(flows, scenario, tcp, t0_s)
     return Recorded(
         folder.name,
         summary,
@@ -125,6 +161,7 @@ def read(folder: Path) -> Recorded:
         columns,
         offered,
         delivered,
+        tcp,
         _changes(folder, summary, scenario, columns),
         configured_ms(scenario),
         _probes(folder, summary, scenario, slices),
@@ -157,7 +194,7 @@ def configured_ms(scenario: Scenario) -> FloatArray:
 def _add_tcp(
     flows: dict[str, list[Any]], scenario: Scenario, offered: FloatArray, t0_s: float
 ) -> None:
-    """TCP is in no table by the second: it counts with its mean, at the cell of its user."""
+    """TCP is in no table by the second."""
     ids = [s.slice_id for s in scenario.slices]
     at_s = t0_s + np.arange(offered.shape[0]) + 0.5
     for kind, direction, ue_id, slice_id, mbps in zip(
@@ -170,7 +207,7 @@ def _add_tcp(
     ):
         if kind == "tcp" and direction == "down" and mbps:
             serving = serving_index(scenario, ue_id, at_s)
-            offered[np.arange(offered.shape[0]), serving, ids.index(slice_id)] += 1045 * mbps
+            offered[np.arange(offered.shape[0]), serving, ids.index(slice_id)] += 1000 * TCP_L2_RATIO * mbps
 
 
 def _changes(

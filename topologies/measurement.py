@@ -119,6 +119,7 @@ class Measurement:
             versions=versions(),
             delay=Datapath(self._inventory.datapath).delay,
             backlog_drops=self._load.backlog_drops(),
+            whatif=rpc.call(self._run.ric_socket, "whatif", 10.0),
         )
         return write_results(out, evidence)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 
-from controller.ric import routes_control, routes_network, routes_twins
+from controller.ric import routes_control, routes_network, routes_twins, routes_whatif
 from controller.ric.documents import ErrorDocument
 from controller.ric.gate import TheRic
 from controller.ric.metrics import metrics_text
@@ -57,6 +57,7 @@ def create_app(ric: Ric) -> FastAPI:
         routes_twins.router,
         routes_control.decisions,
         routes_control.xapps,
+        routes_whatif.router,
     ):
         app.include_router(router, prefix=PREFIX)
     add_open_routes(app)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from controller.audit import Audit
@@ -47,8 +47,17 @@ from controller.ric.traces import TraceBook, loop_latency_ms
 log = logging.getLogger(__name__)
 
 
+Gate = Callable[[DecisionRequest, ReserveIntent], Awaitable[Rejection | None]]
+"""May refuse a reservation that the guard would let pass."""
+
+
 class Pipeline:
-    """`on_applied` is called for every confirmed decision, before its caller hears of it."""
+    """`on_applied` is called for every confirmed decision, before its caller hears of it.
+
+    `gate`: asked for reservations of other callers than the testbed itself.
+    """
+
+    gate: Gate | None = None
 
     def __init__(
         self,
@@ -104,6 +113,12 @@ class Pipeline:
             return self._reject(attempt, rejection)
         target = self._targets[attempt.intent.target]
         target.newest_sequence = max(target.newest_sequence, attempt.sequence)
+        if self.gate is not None and not trusted and isinstance(attempt.intent, ReserveIntent):
+            rejection = await self.gate(attempt.request, attempt.intent)
+            now_ns = self._clock.now_ns()
+            attempt = replace(attempt, hops_ns={**attempt.hops_ns, "rehearsed": now_ns})
+            if rejection is not None:
+                return self._reject(attempt, rejection)
         async with self._locks[attempt.intent.lock]:
             rejection = self._guard(attempt) or self._rates.over_cell_rate(attempt)
             if rejection is not None:

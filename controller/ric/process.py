@@ -32,6 +32,7 @@ from controller.ric.enforcing import Enforcing
 from controller.ric.errors import Conflict, RicError, StartError
 from controller.ric.netns import http_listener, open_socket, udp_receiver
 from controller.ric.observation import AggregateReceiver
+from controller.ric.rehearsal import follow
 from controller.ric.state import Ric
 from controller.ric.xapps import Deployment, xapp_folder
 
@@ -143,6 +144,7 @@ def operations(ric: Ric, stopped: asyncio.Event) -> dict[str, rpc.Handler]:
         "decide": decide,
         "deploy": deploy,
         "counters": counters,
+        "whatif": ric.whatif.summary,
         "switch_counters": ric.enforcer.switch_counters,
         "records": lambda: [r.model_dump(mode="json") for r in ric.decisions.all_records()],
         "flush": lambda out: ric.flush(Path(out)),
@@ -220,6 +222,7 @@ async def live(ric: Ric, sockets: Sockets) -> None:
         ric.progress.ready = True
         print("ready", flush=True)
         tasks.append(asyncio.ensure_future(deploy_xapps(ric)))
+        tasks.append(asyncio.ensure_future(follow(ric)))
         for task in tasks:
             stack.callback(task.cancel)
         await ending
@@ -229,6 +232,7 @@ async def end(ric: Ric, server: Server, serving: asyncio.Future[None]) -> None:
     ric.progress.ready = False
     server.should_exit = True
     ric.centre.stream.close()
+    await ric.whatif.stop()
     await ric.xapps.stop_all(XAPP_END_GRACE_S)
     await asyncio.gather(serving, return_exceptions=True)
     await ric.enforcer.stop()

@@ -28,6 +28,7 @@ from controller.xapp_descriptor import (
     Descriptor,
     DescriptorError,
     HolonSection,
+    Rehearsal,
     entry_command,
     load_descriptor,
     verify_models,
@@ -210,6 +211,11 @@ class Xapps:
             self._fail(xapp, f"neither ready nor subscribed within {self._start_timeout_s:g} s")
             if xapp.process is not None:
                 await xapp_process.end(xapp.process, END_GRACE_S)
+
+    def rehearsal(self, name: str) -> Rehearsal | None:
+        """How a running xApp's reservations are rehearsed; None: not at all."""
+        xapp = self._xapps.get(name)
+        return xapp.holon.rehearse if xapp is not None else None
 
     def mark_ready(self, name: str) -> None:
         """The xApp reported ready, or opened a stream."""

@@ -38,7 +38,7 @@ class Calibration(Strict):
     Median delay of a packet that meets no queue: `switching_ms` + `host_ms` for every host of
     the network (each is a port that the userspace switch polls) + `wire_ms` where a wire
     delays + what that wire is configured for.  `spread_ratio`: quantiles 0, 1/n, ..., 1 of the
-    actual over the median switching delay.
+    actual over the median switching delay, the wire's part left out.
     """
 
     switching_ms: Ratio

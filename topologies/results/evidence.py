@@ -97,6 +97,8 @@ class Evidence:
     backlog_drops: int = 0
     """Frames the machine's receive backlogs dropped since traffic start, whoever's they were."""
     twin_rows: Sequence[dict[str, Any]] = ()
+    whatif: dict[str, Any] = field(default_factory=dict)
+    """Predictions made, forks applied with their errors, rehearsals: the RIC's own summary."""
 
 
 def reservation_changes(

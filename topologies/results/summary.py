@@ -86,6 +86,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
             "lost_requests": 0,
         },
         "twins": evidence.twins,
+        "whatif": evidence.whatif,
     }
 
 
