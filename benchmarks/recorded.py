@@ -83,15 +83,10 @@ class Recorded:
         at = [(early + round(t_s * 1000 / STEP_MS), rates) for t_s, rates in self.changes[1:]]
         course = emulate(self.columns.classes(), traffic, self.changes[0][1], scheduled(at))
         return Course(
-            *(
-                values[early:]
-                for values in (
-                    course.offered_kbps,
-                    course.delivered_kbps,
-                    course.lost_kbps,
-                    course.wait_ms,
-                )
-            ),
+            course.offered_kbps[early:],
+            course.delivered_kbps[early:],
+            course.lost_kbps[early:],
+            course.wait_ms[early:],
             course.step_ms,
         )
 
@@ -120,7 +115,7 @@ def finer(windows_kbps: FloatArray) -> FloatArray:
             fine[:, column] = np.interp(at_s, np.arange(count) + 0.5, nodes[:, column])
         missing = flat - fine.reshape(count, per_window, -1).mean(axis=1)
         nodes = np.maximum(nodes + missing, 0.0)
-    return fine.reshape(at_s.size, *windows_kbps.shape[1:])
+    return np.asarray(fine.reshape(at_s.size, *windows_kbps.shape[1:]))
 
 
 def find_scenario(name: str) -> Scenario:
@@ -196,7 +191,7 @@ def _add_tcp(
 ) -> None:
     """TCP is in no table by the second."""
     ids = [s.slice_id for s in scenario.slices]
-    at_s = t0_s + np.arange(offered.shape[0]) + 0.5
+    at_s = np.asarray(t0_s + np.arange(offered.shape[0]) + 0.5, dtype=np.float64)
     for kind, direction, ue_id, slice_id, mbps in zip(
         flows["kind"],
         flows["direction"],
@@ -207,7 +202,9 @@ def _add_tcp(
     ):
         if kind == "tcp" and direction == "down" and mbps:
             serving = serving_index(scenario, ue_id, at_s)
-            offered[np.arange(offered.shape[0]), serving, ids.index(slice_id)] += 1000 * TCP_L2_RATIO * mbps
+            offered[np.arange(offered.shape[0]), serving, ids.index(slice_id)] += (
+                1000 * TCP_L2_RATIO * mbps
+            )
 
 
 def _changes(
@@ -267,7 +264,9 @@ def specified(scenario: Scenario, spec: ReservationSpec) -> Reservation:
     slice_ = next(s for s in scenario.slices if s.name == spec.slice)
     link_mbps = next(a.down_mbps for a in scenario.access_points if a.name == spec.access_point)
     factor = 1.0 if slice_.default_class is TrafficClass.REAL_TIME else 2.0
-    max_mbps = spec.max_mbps if spec.max_mbps is not None else min(factor * spec.min_mbps, link_mbps)
+    max_mbps = (
+        spec.max_mbps if spec.max_mbps is not None else min(factor * spec.min_mbps, link_mbps)
+    )
     return Reservation(
         slice_id=slice_.slice_id,
         traffic_class=slice_.default_class,
@@ -276,9 +275,7 @@ def specified(scenario: Scenario, spec: ReservationSpec) -> Reservation:
     )
 
 
-def _probes(
-    folder: Path, summary: dict[str, Any], scenario: Scenario, slices: list[str]
-) -> Probes:
+def _probes(folder: Path, summary: dict[str, Any], scenario: Scenario, slices: list[str]) -> Probes:
     table = read_table(folder, "probes")
     down = np.array([d == "down" for d in table["direction"]])
     ue = np.array(table["ue_id"])[down]

@@ -137,7 +137,13 @@ def judge(run: Recorded, calibration: Calibration) -> list[Errors]:
         own = run.probes.slice == column
         rate = float(delivered[column] - tcp[column])
         found.append(
-            errors(run.name, slice_.name, run.probes.owd_ms[own], emulated[own], (measured[column], rate))
+            errors(
+                run.name,
+                slice_.name,
+                run.probes.owd_ms[own],
+                emulated[own],
+                (measured[column], rate),
+            )
         )
     return found
 

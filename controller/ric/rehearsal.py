@@ -98,9 +98,7 @@ async def follow(ric: Ric) -> None:
         ric.centre.stream.unsubscribe(subscription)
 
 
-async def rehearsed(
-    ric: Ric, request: DecisionRequest, intent: ReserveIntent
-) -> Rejection | None:
+async def rehearsed(ric: Ric, request: DecisionRequest, intent: ReserveIntent) -> Rejection | None:
     """None: as good as nothing changed, or not to be rehearsed, or no answer within the budget."""
     wanted = ric.xapps.rehearsal(request.xapp)
     if wanted is None:

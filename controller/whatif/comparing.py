@@ -16,7 +16,9 @@ TWIN_LOSS_NOISE_RATIO = 0.002
 """Packets on their way at a window's end look lost to the one and extra to the next window."""
 
 
-def measured(windows: Mapping[str, Sequence[Seen]], slices: Sequence[Slice]) -> list[dict[str, Any]]:
+def measured(
+    windows: Mapping[str, Sequence[Seen]], slices: Sequence[Slice]
+) -> list[dict[str, Any]]:
     """Per slice over the windows that every cell reported, network wide; empty without any.
 
     A window is a twin's (half a second), its delay the worst cell's 95th percentile.

@@ -159,4 +159,3 @@ class Links:
         self._debt = np.minimum(link - sent.sum(axis=1), 0.0)
         self._ceiling = np.minimum(ceiling - sent, self._burst)
         return sent
-

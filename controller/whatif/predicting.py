@@ -68,7 +68,9 @@ def predict(
     meanings = [meaning(s, snapshot, futures) for s in strategies]
     course = _course(snapshot, meanings, futures, horizon_s)
     return [
-        _expected(snapshot, m, futures, horizon_s, _of_strategy(course, snapshot, futures, i, calibration))
+        _expected(
+            snapshot, m, futures, horizon_s, _of_strategy(course, snapshot, futures, i, calibration)
+        )
         for i, m in enumerate(meanings)
     ]
 
@@ -91,7 +93,9 @@ def _course(
     held = rates_of(columns, snapshot.plan).min_kbps
     backlog = np.zeros((len(columns.cells), columns.best_effort + 1))
     backlog[:, :-1] = snapshot.backlog_ms * held[:, :-1]
-    backlog[:, -1] = np.where(snapshot.best_effort_kbps > 0.98 * np.asarray(columns.link_kbps), 1e9, 0)
+    backlog[:, -1] = np.where(
+        snapshot.best_effort_kbps > 0.98 * np.asarray(columns.link_kbps), 1e9, 0
+    )
     return emulate(
         columns.classes(len(meanings) * worlds),
         Traffic(np.concatenate(parts, axis=1)),

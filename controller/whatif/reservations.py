@@ -42,7 +42,9 @@ class Columns:
         return len(self.pairs)
 
     def classes(self, forks: int = 1) -> Classes:
-        return Classes(np.tile(np.asarray(self.link_kbps, float), forks), np.array(self.packet_bits))
+        return Classes(
+            np.tile(np.asarray(self.link_kbps, float), forks), np.array(self.packet_bits)
+        )
 
 
 def rates_of(columns: Columns, plan: Plan) -> Rates:

@@ -151,7 +151,9 @@ class WhatIf:
     def meaning_of(self, strategy: Strategy, snapshot: Snapshot) -> Meaning:
         """With persistence as the forecast: what the strategy names must exist in any case."""
         link_kbps = snapshot.reservable_kbps / snapshot.columns.reservable_ratio
-        return meaning(strategy, snapshot, persistence(snapshot.demand_kbps, snapshot.users, link_kbps))
+        return meaning(
+            strategy, snapshot, persistence(snapshot.demand_kbps, snapshot.users, link_kbps)
+        )
 
     async def predict(self, forks: Sequence[Fork], horizon_s: float) -> None:
         """Every fork still following, from one and the same newest snapshot.
@@ -163,7 +165,9 @@ class WhatIf:
             return
         snapshot = await self._with_users(self.snapshot(), [f.strategy for f in following])
         started_s = time.monotonic()
-        predictions = await self.worker.predict(snapshot, [f.strategy for f in following], horizon_s)
+        predictions = await self.worker.predict(
+            snapshot, [f.strategy for f in following], horizon_s
+        )
         self._prediction_ms.append((time.monotonic() - started_s) * 1000)
         self._predictions += len(predictions)
         for fork, prediction in zip(following, predictions, strict=True):
@@ -200,7 +204,6 @@ class WhatIf:
     def _requests(self, fork: Fork, snapshot: Snapshot) -> list[DecisionRequest]:
         meant = self.meaning_of(fork.strategy, snapshot)
         plan = fork.prediction.plan if fork.prediction is not None else meant.plan
-        trace = {"trace_id": f"whatif-{fork.fork_id}", "xapp": XAPP_NAME, "valid_for_ms": 5000}
         found = []
         for cell_id, wanted in plan.items():
             held = {(r.slice_id, r.traffic_class): r for r in snapshot.plan[cell_id]}
@@ -223,7 +226,8 @@ class WhatIf:
             ]
             found.append(
                 DecisionRequest(
-                    **trace,
+                    trace_id=f"whatif-{fork.fork_id}",
+                    xapp=XAPP_NAME,
                     action=Action.RESERVE,
                     target={"cell_id": cell_id},
                     parameters={"reservations": reservations},
@@ -232,7 +236,8 @@ class WhatIf:
         for ue_id, cell_id in meant.moves.items():
             found.append(
                 DecisionRequest(
-                    **trace,
+                    trace_id=f"whatif-{fork.fork_id}",
+                    xapp=XAPP_NAME,
                     action=Action.HANDOVER,
                     target={"ue_id": ue_id},
                     parameters={"cell_id": cell_id},
@@ -252,9 +257,7 @@ class WhatIf:
         # The window in which the decision fell is neither the old nor the new network's.
         windows = {
             cell: [
-                w
-                for w in self.mirror.last_windows(cell, snapshot.window + 1)
-                if w.window <= last
+                w for w in self.mirror.last_windows(cell, snapshot.window + 1) if w.window <= last
             ]
             for cell in cells
         }

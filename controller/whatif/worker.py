@@ -103,9 +103,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
     forecast, calibration = forecaster(), Calibration.load()
     while head := requests.read(_LENGTH.size):
-        snapshot, strategies, horizon_s = pickle.loads(
-            requests.read(_LENGTH.unpack(head)[0])
-        )
+        snapshot, strategies, horizon_s = pickle.loads(requests.read(_LENGTH.unpack(head)[0]))
         answer: Any
         try:
             answer = predict(snapshot, strategies, horizon_s, forecast, calibration)

@@ -22,6 +22,7 @@ from topologies.cli import (
     running,
     terminal,
     vm,
+    whatif,
     xapps,
 )
 from topologies.cli.errors import CommandRefused
@@ -69,6 +70,7 @@ _add(TESTBED, "clean", running.clean)
 for _resource in resources.RESOURCES:
     app.add_typer(resources.group(_resource), name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
+app.add_typer(whatif.commands, name="whatif", rich_help_panel=THINGS)
 _add(FIGURES, "measure", figures.measure)
 _add(FIGURES, "capture", hosts.capture)
 _add(FIGURES, "report", figures.report)
