@@ -80,7 +80,7 @@ def unreserved(classes: Classes) -> Rates:
 
 @dataclass(frozen=True)
 class Step:
-    """Of one step, each [row, class]: bits delivered, bits lost, and how long what arrived waits."""
+    """Of one step, each [row, class]: bits delivered and lost, and how long arrivals wait."""
 
     delivered_bits: FloatArray
     lost_bits: FloatArray

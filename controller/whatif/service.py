@@ -21,7 +21,7 @@ from controller.whatif.calibration import Calibration
 from controller.whatif.comparing import compared, measured
 from controller.whatif.forecast import persistence
 from controller.whatif.predicting import Prediction
-from controller.whatif.snapshot import Mirror, Snapshot
+from controller.whatif.snapshot import Mirror, Site, Snapshot
 from controller.whatif.strategies import (
     Handover,
     Meaning,
@@ -107,7 +107,8 @@ class WhatIf:
         user_demand: UserDemand,
         note: Callable[[str, dict[str, Any]], None],
     ) -> None:
-        self.mirror = Mirror(inventory, Calibration.load())
+        calibration = Calibration.load()
+        self.mirror = Mirror(Site.of(inventory, calibration.packet_bytes), calibration)
         self._inventory = inventory
         self._live = live
         self._decide = decide

@@ -71,16 +71,34 @@ class Snapshot:
         return replace(self, user_kbps=user_kbps)
 
 
-def columns_of(inventory: Inventory, packet_bytes: float) -> Columns:
-    """A column for each slice's default class, in the inventory's order."""
-    pairs: list[Pair] = [(s.slice_id, s.default_class) for s in inventory.slices]
-    return Columns(
-        [c.cell_id for c in inventory.cells],
-        [float(c.down_kbps) for c in inventory.cells],
-        pairs,
-        [8 * packet_bytes] * len(pairs) + [8.0 * FULL_FRAME_BYTES],
-        inventory.reservable_ratio,
-    )
+@dataclass(frozen=True)
+class Site:
+    """What does not change while a network runs, as forks need it."""
+
+    columns: Columns
+    slices: tuple[Slice, ...]
+    static_plan: Mapping[str, tuple[Reservation, ...]]
+    hosts: int
+    period_ms: int
+
+    @classmethod
+    def of(cls, inventory: Inventory, packet_bytes: float) -> Site:
+        """A column for each slice's default class, in the inventory's order."""
+        pairs: list[Pair] = [(s.slice_id, s.default_class) for s in inventory.slices]
+        columns = Columns(
+            [c.cell_id for c in inventory.cells],
+            [float(c.down_kbps) for c in inventory.cells],
+            pairs,
+            [8 * packet_bytes] * len(pairs) + [8.0 * FULL_FRAME_BYTES],
+            inventory.reservable_ratio,
+        )
+        return cls(
+            columns,
+            tuple(inventory.slices),
+            {c.cell_id: tuple(c.reservations) for c in inventory.static_reservations},
+            len(inventory.hosts),
+            inventory.twins.report_period_ms,
+        )
 
 
 def seen(event: Mapping[str, Any], slices: Sequence[Slice]) -> Seen:
@@ -105,19 +123,15 @@ def seen(event: Mapping[str, Any], slices: Sequence[Slice]) -> Seen:
 class Mirror:
     """The last windows of every cell, kept in step with the live network by its events."""
 
-    def __init__(self, inventory: Inventory, calibration: Calibration) -> None:
-        self._inventory = inventory
+    def __init__(self, site: Site, calibration: Calibration) -> None:
+        self._site = site
         self._calibration = calibration
-        self.slices = tuple(inventory.slices)
-        self.columns = columns_of(inventory, calibration.packet_bytes)
-        self._rings: dict[str, deque[Seen]] = {
-            c.cell_id: deque(maxlen=HISTORY_WINDOWS) for c in inventory.cells
-        }
-        self._unqueued_ms: dict[str, FloatArray] = {
-            c.cell_id: np.full(len(self.slices), np.nan) for c in inventory.cells
-        }
+        self.slices = site.slices
+        cells = site.columns.cells
+        self._rings: dict[str, deque[Seen]] = {c: deque(maxlen=HISTORY_WINDOWS) for c in cells}
+        self._unqueued_ms = {c: np.full(len(site.slices), np.nan) for c in cells}
         self._arrived_kbps: dict[tuple[str, int], float] = {}
-        self.period_ms = inventory.twins.report_period_ms
+        self.period_ms = site.period_ms
         self.events = 0
 
     def follow(self, event: Mapping[str, Any]) -> None:
@@ -167,7 +181,7 @@ class Mirror:
         demand = np.stack([self._series(c, newest, "demand_kbps") for c in cells], axis=1)
         users = np.stack([self._series(c, newest, "users") for c in cells], axis=1)
         unqueued = np.stack([self._unqueued_ms[c] for c in cells])
-        calm = self._calibration.median_ms(len(self._inventory.hosts), 0.0)
+        calm = self._calibration.median_ms(self._site.hosts, 0.0)
         by_slice = np.where(np.isnan(unqueued), np.inf, unqueued).min(axis=0)
         guess = np.where(np.isfinite(by_slice), by_slice, float(calm))
         unqueued = np.where(np.isnan(unqueued), guess, unqueued)
@@ -176,21 +190,21 @@ class Mirror:
             now_ns,
             newest,
             self.period_ms,
-            self.columns,
+            self._site.columns,
             self.slices,
             {c: tuple(plan.get(c, ())) for c in cells},
-            {c.cell_id: tuple(c.reservations) for c in self._inventory.static_reservations},
+            self._site.static_plan,
             demand,
             users,
             unqueued,
             np.where(waited > 5.0, waited, 0.0),
             np.array([self._arrived_kbps.get((c, BACKGROUND_SLICE_ID), 0.0) for c in cells]),
             dict(attachments),
-            len(self._inventory.hosts),
+            self._site.hosts,
         )
 
     def _series(self, cell_id: str, newest: int, name: str) -> FloatArray:
-        """[window, slice], `HISTORY_WINDOWS` of them up to `newest`; gaps repeat what was before."""
+        """[window, slice], so many of them up to `newest`; gaps repeat what was before."""
         ring = self._rings[cell_id]
         windows = np.array([item.window for item in ring])
         values = np.stack([getattr(item, name) for item in ring])
