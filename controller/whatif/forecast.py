@@ -21,6 +21,9 @@ MODEL_FOLDER = Path(__file__).resolve().parents[2] / "models" / "demand_forecast
 ARRIVE_MS = 1500
 """Until demand is at the future's level: the middle of the model's horizon of 2 s and more."""
 SMOOTHED_WINDOWS = 2
+SURPRISE_WEIGHT = 0.1
+RISE_WINDOWS = 4
+"""2 s of the twins' windows, the horizon of the model."""
 
 Forecaster = Callable[[FloatArray, FloatArray, FloatArray], "Futures"]
 """(demand_kbps [window, cell, slice], users likewise, link_kbps [cell]) -> futures."""
@@ -28,21 +31,19 @@ Forecaster = Callable[[FloatArray, FloatArray, FloatArray], "Futures"]
 
 @dataclass(frozen=True)
 class Futures:
-    """`level_kbps` [future, cell, slice]; `weight` [future] sums to 1; `source` says whose."""
+    """`level_kbps` [future, cell, slice]; `weight` [future] sums to 1; `source` says whose;
+    `careful_kbps` [cell, slice]: what a careful plan is made for."""
 
     source: str
     level_kbps: FloatArray
     weight: FloatArray
+    careful_kbps: FloatArray
 
     def offered_kbps(self, now_kbps: FloatArray, steps: int, step_ms: float) -> FloatArray:
         """[step, future, cell, slice]."""
         share = np.minimum(1.0, (np.arange(steps) + 0.5) * step_ms / ARRIVE_MS)
         shape = share[:, None, None, None]
         return np.asarray(now_kbps + (self.level_kbps - now_kbps) * shape)
-
-    def quantile_kbps(self) -> FloatArray:
-        """The highest future, [cell, slice]: what a careful plan is made for."""
-        return np.asarray(self.level_kbps.max(axis=0))
 
 
 def now_kbps(demand_kbps: FloatArray) -> FloatArray:
@@ -52,7 +53,8 @@ def now_kbps(demand_kbps: FloatArray) -> FloatArray:
 
 def persistence(demand: FloatArray, users: FloatArray, link_kbps: FloatArray) -> Futures:
     """Nothing changes."""
-    return Futures("persistence", now_kbps(demand)[None], np.ones(1))
+    now = now_kbps(demand)
+    return Futures("persistence", now[None], np.ones(1), now)
 
 
 class OnnxForecast:
@@ -93,7 +95,20 @@ class OnnxForecast:
         bounds = [0.25, *self._quantiles, 1.0]
         weight = np.diff([0.0, *(np.add(bounds[:-1], bounds[1:]) / 2)])
         weight[-1] += 1.0 - weight.sum()
-        return Futures("demand_forecast", np.concatenate([falling[None], levels]), weight)
+        futures = [falling[None], levels, surprise_kbps(demand, levels[-1])[None]]
+        weights = np.append(weight * (1 - SURPRISE_WEIGHT), SURPRISE_WEIGHT)
+        return Futures("demand_forecast", np.concatenate(futures), weights, levels[-1])
+
+
+def surprise_kbps(demand_kbps: FloatArray, careful_kbps: FloatArray) -> FloatArray:
+    """[cell, slice]: the largest rise that these twins' history shows, from now on once more.
+
+    Plans are made for a quantile, so no future up to it can tell one that just fits from
+    one with room: somewhere beyond it the difference shows.
+    """
+    rises = demand_kbps[RISE_WINDOWS:] - demand_kbps[:-RISE_WINDOWS]
+    largest = rises.max(axis=0) if rises.shape[0] else np.zeros_like(careful_kbps)
+    return np.maximum(now_kbps(demand_kbps) + np.maximum(largest, 0.0), careful_kbps)
 
 
 def _trend_kbps(demand: FloatArray) -> FloatArray:

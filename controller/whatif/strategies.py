@@ -102,7 +102,7 @@ def meaning(strategy: Strategy, snapshot: Snapshot, futures: Futures) -> Meaning
         share = snapshot.reservable_kbps[:, None] / wanted.sum(axis=1, keepdims=True)
         return Meaning(_planned(snapshot, wanted * share), {})
     now = now_kbps(snapshot.demand_kbps)
-    wanted = np.maximum(futures.quantile_kbps() * (1 + strategy.margin_ratio), LEAST_MIN_KBPS)
+    wanted = np.maximum(futures.careful_kbps * (1 + strategy.margin_ratio), LEAST_MIN_KBPS)
     return Meaning(_planned(snapshot, _fitted(now, wanted, snapshot.reservable_kbps)), {})
 
 
