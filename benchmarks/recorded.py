@@ -93,14 +93,14 @@ class Recorded:
     def steps_of(self, t_s: FloatArray) -> IntArray:
         """The course's step at these seconds into the window."""
         last = self.course.wait_ms.shape[0] - 1
-        return np.clip((t_s * 1000 / STEP_MS).astype(np.int64), 0, last)
+        return np.asarray(np.clip((t_s * 1000 / STEP_MS).astype(np.int64), 0, last))
 
     @property
     def filler_kbps(self) -> FloatArray:
         background = self.scenario.background
         ratio = background.rate_ratio if background else 0.0
         filled = [cell in self.scenario.bottlenecks for cell in self.columns.cells]
-        return np.asarray(self.columns.link_kbps) * ratio * np.array(filled)
+        return np.asarray(np.array(self.columns.link_kbps) * ratio * np.array(filled))
 
 
 def finer(windows_kbps: FloatArray) -> FloatArray:
@@ -180,7 +180,7 @@ def configured_ms(scenario: Scenario) -> FloatArray:
     delay_of = {s.name: s.link.delay_ms for s in scenario.servers}
     return np.array(
         [
-            max((delay_of.get(x.host, 0.0) for x in scenario.services if x.slice == s.name))
+            max(delay_of.get(x.host, 0.0) for x in scenario.services if x.slice == s.name)
             for s in scenario.slices
         ]
     )

@@ -96,7 +96,7 @@ def fit(runs: Sequence[Recorded]) -> Calibration:
 
 
 def _not_negative(rows: FloatArray, values: FloatArray) -> tuple[float, float, float]:
-    """Least squares without negative parameters: a negative one is left out and the rest refitted."""
+    """Least squares; a parameter that comes out negative is left out, the rest refitted."""
     kept = list(range(rows.shape[1]))
     while True:
         found, *_ = np.linalg.lstsq(rows[:, kept], values, rcond=None)

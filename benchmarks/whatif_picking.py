@@ -113,7 +113,7 @@ def picks(
         predictions = predict(snapshot, strategies, HORIZON_S, forecast, calibration)
         plans = [p.plan for p in predictions]
         truth = true_scores(run, traffic, t_s, snapshot, plans, calibration)
-        names = [s.kind for s in strategies]
+        names: list[str] = [s.kind for s in strategies]
         predicted = {n: p.score for n, p in zip(names, predictions, strict=True)}
         true = dict(zip(names, truth, strict=True))
         chosen = max(predicted, key=lambda n: predicted[n])

@@ -12,7 +12,7 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from controller.audit import Audit
 from controller.contracts.decisions import DecisionRequest, Effect, Verdict
@@ -47,8 +47,15 @@ from controller.ric.traces import TraceBook, loop_latency_ms
 log = logging.getLogger(__name__)
 
 
-Gate = Callable[[DecisionRequest, ReserveIntent], Awaitable[Rejection | None]]
-"""May refuse a reservation that the guard would let pass."""
+@dataclass(frozen=True)
+class Rehearsed:
+    """A reservation was tried first; None: it may go on."""
+
+    rejection: Rejection | None
+
+
+Gate = Callable[[DecisionRequest, ReserveIntent], Awaitable[Rehearsed | None]]
+"""May refuse a reservation that the guard would let pass; None: not rehearsed at all."""
 
 
 class Pipeline:
@@ -114,11 +121,12 @@ class Pipeline:
         target = self._targets[attempt.intent.target]
         target.newest_sequence = max(target.newest_sequence, attempt.sequence)
         if self.gate is not None and not trusted and isinstance(attempt.intent, ReserveIntent):
-            rejection = await self.gate(attempt.request, attempt.intent)
-            now_ns = self._clock.now_ns()
-            attempt = replace(attempt, hops_ns={**attempt.hops_ns, "rehearsed": now_ns})
-            if rejection is not None:
-                return self._reject(attempt, rejection)
+            rehearsed = await self.gate(attempt.request, attempt.intent)
+            if rehearsed is not None:
+                now_ns = self._clock.now_ns()
+                attempt = replace(attempt, hops_ns={**attempt.hops_ns, "rehearsed": now_ns})
+                if rehearsed.rejection is not None:
+                    return self._reject(attempt, rehearsed.rejection)
         async with self._locks[attempt.intent.lock]:
             rejection = self._guard(attempt) or self._rates.over_cell_rate(attempt)
             if rejection is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import orjson
 
 from controller.contracts.decisions import DecisionRecord, DecisionRequest, ReservationRequest
 from controller.guard import Rejection
+from controller.ric.decisions import Rehearsed
 from controller.ric.errors import RicError
 from controller.ric.intents import ReserveIntent
 from controller.ric.measurement import CounterSample, measured_rates
@@ -80,10 +82,16 @@ def whatif_of(ric: Ric) -> RicWhatIf:
     )
     made.rehearsals, made.rehearsal_ms = Counter(), []
 
-    async def gate(request: DecisionRequest, intent: ReserveIntent) -> Rejection | None:
+    async def gate(request: DecisionRequest, intent: ReserveIntent) -> Rehearsed | None:
         return await rehearsed(ric, request, intent)
 
+    async def prepared() -> None:
+        """The first rehearsal must not be late because the worker was not there yet."""
+        with contextlib.suppress(WorkerFailed):  # each rehearsal will say so again, counted
+            await made.worker.ready()
+
     ric.pipeline.gate = gate
+    ric.xapps.before_rehearsing = prepared  # type: ignore[method-assign]
     return made
 
 
@@ -98,8 +106,8 @@ async def follow(ric: Ric) -> None:
         ric.centre.stream.unsubscribe(subscription)
 
 
-async def rehearsed(ric: Ric, request: DecisionRequest, intent: ReserveIntent) -> Rejection | None:
-    """None: as good as nothing changed, or not to be rehearsed, or no answer within the budget."""
+async def rehearsed(ric: Ric, request: DecisionRequest, intent: ReserveIntent) -> Rehearsed | None:
+    """None: not to be rehearsed, or no answer within the budget."""
     wanted = ric.xapps.rehearsal(request.xapp)
     if wanted is None:
         return None
@@ -111,7 +119,6 @@ async def rehearsed(ric: Ric, request: DecisionRequest, intent: ReserveIntent) -
             hold, change = await whatif.worker.predict(snapshot, strategies, wanted.horizon_s)
     except TimeoutError:
         whatif.rehearsals["late"] += 1
-        await whatif.worker.warm_up()
         return None
     except (ValueError, WorkerFailed):
         whatif.rehearsals["impossible"] += 1
@@ -120,13 +127,13 @@ async def rehearsed(ric: Ric, request: DecisionRequest, intent: ReserveIntent) -
         whatif.rehearsal_ms.append((time.monotonic() - started_s) * 1000)
     if change.satisfied_ratio >= hold.satisfied_ratio - WORSE_BY:
         whatif.rehearsals["passed"] += 1
-        return None
+        return Rehearsed(None)
     whatif.rehearsals["refused"] += 1
-    return Rejection(
-        "rehearsal",
+    reason = (
         f"rehearsed over {wanted.horizon_s:g} s: {change.satisfied_ratio:.3f} of windows would "
-        f"satisfy their SLA, {hold.satisfied_ratio:.3f} if nothing changed",
+        f"satisfy their SLA, {hold.satisfied_ratio:.3f} if nothing changed"
     )
+    return Rehearsed(Rejection("rehearsal", reason))
 
 
 def _as_strategy(ric: Ric, intent: ReserveIntent) -> Reserve:

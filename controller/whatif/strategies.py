@@ -16,6 +16,7 @@ from pydantic import Field
 from controller.contracts.decisions import ReservationRequest
 from controller.contracts.inventory import Reservation
 from controller.contracts.slices import Strict, TrafficClass
+from controller.guard import GuardLimits, slew_bounds_kbps
 from controller.whatif.forecast import Futures, now_kbps
 from controller.whatif.links import FloatArray
 from controller.whatif.snapshot import Snapshot
@@ -86,7 +87,11 @@ class Meaning:
 
 
 def meaning(strategy: Strategy, snapshot: Snapshot, futures: Futures) -> Meaning:
-    """Raises `StrategyError`."""
+    """Plans of policies go no further than the guard lets one decision go; what is asked for
+    in so many words is left as it is, so that the guard's answer is heard.
+
+    Raises `StrategyError`.
+    """
     if isinstance(strategy, Hold):
         return Meaning(snapshot.plan, {})
     if isinstance(strategy, Handover):
@@ -96,7 +101,7 @@ def meaning(strategy: Strategy, snapshot: Snapshot, futures: Futures) -> Meaning
     if isinstance(strategy, Static):
         if not any(snapshot.static_plan.values()):
             raise StrategyError("this scenario has no static_reservations")
-        return Meaning(_merged(snapshot, snapshot.static_plan), {})
+        return Meaning(_merged(snapshot, _within_slew(snapshot, snapshot.static_plan)), {})
     if isinstance(strategy, Proportional):
         wanted = np.maximum(now_kbps(snapshot.demand_kbps), LEAST_MIN_KBPS)
         share = snapshot.reservable_kbps[:, None] / wanted.sum(axis=1, keepdims=True)
@@ -135,7 +140,29 @@ def _planned(snapshot: Snapshot, min_kbps: FloatArray) -> dict[str, tuple[Reserv
                 )
             )
         plan[cell_id] = tuple(reservations)
-    return _merged(snapshot, plan)
+    return _merged(snapshot, _within_slew(snapshot, plan))
+
+
+def _within_slew(
+    snapshot: Snapshot, plan: Mapping[str, tuple[Reservation, ...]]
+) -> dict[str, tuple[Reservation, ...]]:
+    """As far towards the plan as one decision may go; a ceiling that is new may start anywhere."""
+    limits, possible = GuardLimits(), {}
+    for cell_id, wanted in plan.items():
+        held = {(r.slice_id, r.traffic_class): r for r in snapshot.plan[cell_id]}
+        found = []
+        for r in wanted:
+            old = held.get((r.slice_id, r.traffic_class))
+            low, high = slew_bounds_kbps(old.min_kbps if old else 0, limits)
+            least = min(max(r.min_kbps, low), high)
+            most = max(r.max_kbps, least)
+            if old is not None:
+                low, high = slew_bounds_kbps(old.max_kbps, limits)
+                most = min(max(most, low), high)
+            update = {"min_kbps": min(least, most), "max_kbps": most}
+            found.append(r.model_copy(update=update))
+        possible[cell_id] = tuple(found)
+    return possible
 
 
 def _merged(

@@ -12,7 +12,6 @@ import os
 import pickle
 import struct
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -43,13 +42,21 @@ class Worker:
     async def predict(
         self, snapshot: Snapshot, strategies: Sequence[Strategy], horizon_s: float
     ) -> list[Prediction]:
-        """Raises `StrategyError`, `WorkerFailed`."""
+        """Raises `StrategyError`, `WorkerFailed`.
+
+        A caller that stops waiting leaves the answer to be read before the next request.
+        """
+        asking = asyncio.ensure_future(self._in_turn((snapshot, list(strategies), horizon_s)))
+        asking.add_done_callback(_seen)
+        return await asyncio.shield(asking)
+
+    async def ready(self) -> None:
+        """Returns once it has started and loaded what predictions need; raises `WorkerFailed`."""
+        await self._in_turn(None)
+
+    async def _in_turn(self, request: Any) -> list[Prediction]:
         async with self._lock:
-            try:
-                return await self._ask((snapshot, list(strategies), horizon_s))
-            except asyncio.CancelledError:
-                await self.stop()  # its answer would be taken for the next one's
-                raise
+            return await self._ask(request)
 
     async def _ask(self, request: Any) -> list[Prediction]:
         process = await self._started()
@@ -83,17 +90,18 @@ class Worker:
             )
         return self._process
 
-    async def warm_up(self) -> None:
-        """Started and importing; the first prediction need not wait for it."""
-        async with self._lock:
-            await self._started()
-
     async def stop(self) -> None:
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def _seen(asking: asyncio.Future[list[Prediction]]) -> None:
+    """Nobody may be waiting any more; then its error is nobody's either."""
+    if not asking.cancelled():
+        asking.exception()
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -103,10 +111,13 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
     forecast, calibration = forecaster(), Calibration.load()
     while head := requests.read(_LENGTH.size):
-        snapshot, strategies, horizon_s = pickle.loads(requests.read(_LENGTH.unpack(head)[0]))
+        request = pickle.loads(requests.read(_LENGTH.unpack(head)[0]))
         answer: Any
         try:
-            answer = predict(snapshot, strategies, horizon_s, forecast, calibration)
+            answer = []
+            if request is not None:
+                snapshot, strategies, horizon_s = request
+                answer = predict(snapshot, strategies, horizon_s, forecast, calibration)
         except StrategyError as error:
             answer = error
         except Exception as error:  # process boundary: the RIC tells its caller
@@ -114,10 +125,6 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         content = pickle.dumps(answer)
         answers.write(_LENGTH.pack(len(content)) + content)
         answers.flush()
-
-
-def elapsed_ms(since_s: float) -> float:
-    return (time.monotonic() - since_s) * 1000
 
 
 if __name__ == "__main__":
