@@ -32,7 +32,6 @@ from controller.ric.enforcing import Enforcing
 from controller.ric.errors import Conflict, RicError, StartError
 from controller.ric.netns import http_listener, open_socket, udp_receiver
 from controller.ric.observation import AggregateReceiver
-from controller.ric.rehearsal import follow
 from controller.ric.state import Ric
 from controller.ric.xapps import Deployment, xapp_folder
 
@@ -222,7 +221,6 @@ async def live(ric: Ric, sockets: Sockets) -> None:
         ric.progress.ready = True
         print("ready", flush=True)
         tasks.append(asyncio.ensure_future(deploy_xapps(ric)))
-        tasks.append(asyncio.ensure_future(follow(ric)))
         for task in tasks:
             stack.callback(task.cancel)
         await ending

@@ -9,16 +9,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from controller.contracts.decisions import DecisionRecord, DecisionRequest, ReservationRequest
 from controller.guard import Rejection
 from controller.ric.decisions import Rehearsed
 from controller.ric.errors import RicError
 from controller.ric.intents import ReserveIntent
 from controller.ric.measurement import CounterSample, measured_rates
-from controller.ric.stream import Filter, Subscription
-from controller.whatif.service import XAPP_NAME, WhatIf
+from controller.whatif.service import WhatIf
 from controller.whatif.strategies import Hold, Reserve, Strategy, StrategyError
 from controller.whatif.worker import WorkerFailed
 
@@ -82,6 +79,11 @@ def whatif_of(ric: Ric) -> RicWhatIf:
     )
     made.rehearsals, made.rehearsal_ms = Counter(), []
 
+    def follow(event: dict[str, Any]) -> None:
+        """The mirror keeps in step by the events that xApps read."""
+        if event["kind"] == "cell":
+            made.mirror.follow(event)
+
     async def gate(request: DecisionRequest, intent: ReserveIntent) -> Rehearsed | None:
         return await rehearsed(ric, request, intent)
 
@@ -90,20 +92,10 @@ def whatif_of(ric: Ric) -> RicWhatIf:
         with contextlib.suppress(WorkerFailed):  # each rehearsal will say so again, counted
             await made.worker.ready()
 
+    ric.centre.stream.listeners.append(follow)
     ric.pipeline.gate = gate
     ric.xapps.before_rehearsing = prepared  # type: ignore[method-assign]
     return made
-
-
-async def follow(ric: Ric) -> None:
-    """Keeps the forks' mirror in step with the `cell` events that xApps read; until cancelled."""
-    subscription = Subscription(XAPP_NAME, Filter("cell"))
-    ric.centre.stream.subscribe(subscription)
-    try:
-        async for line in subscription.lines():
-            ric.whatif.mirror.follow(orjson.loads(line))
-    finally:
-        ric.centre.stream.unsubscribe(subscription)
 
 
 async def rehearsed(ric: Ric, request: DecisionRequest, intent: ReserveIntent) -> Rehearsed | None:

@@ -101,7 +101,7 @@ def meaning(strategy: Strategy, snapshot: Snapshot, futures: Futures) -> Meaning
     if isinstance(strategy, Static):
         if not any(snapshot.static_plan.values()):
             raise StrategyError("this scenario has no static_reservations")
-        return Meaning(_merged(snapshot, _within_slew(snapshot, snapshot.static_plan)), {})
+        return Meaning(_merged(snapshot, _within_slew(snapshot, _only_static(snapshot))), {})
     if isinstance(strategy, Proportional):
         wanted = np.maximum(now_kbps(snapshot.demand_kbps), LEAST_MIN_KBPS)
         share = snapshot.reservable_kbps[:, None] / wanted.sum(axis=1, keepdims=True)
@@ -141,6 +141,22 @@ def _planned(snapshot: Snapshot, min_kbps: FloatArray) -> dict[str, tuple[Reserv
             )
         plan[cell_id] = tuple(reservations)
     return _merged(snapshot, _within_slew(snapshot, plan))
+
+
+def _only_static(snapshot: Snapshot) -> dict[str, tuple[Reservation, ...]]:
+    """The fixed split; what others hold now is given back, for decisions cannot end a queue."""
+    own = {s.slice_id for s in snapshot.slices}
+    plan = {}
+    for cell_id, held in snapshot.plan.items():
+        named = snapshot.static_plan.get(cell_id, ())
+        pairs = {(r.slice_id, r.traffic_class) for r in named}
+        others = tuple(
+            r.model_copy(update={"min_kbps": 0})
+            for r in held
+            if r.slice_id in own and (r.slice_id, r.traffic_class) not in pairs
+        )
+        plan[cell_id] = (*named, *others)
+    return plan
 
 
 def _within_slew(
