@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -131,12 +132,18 @@ def test_plans_never_promise_more_than_is_reservable() -> None:
 
 
 def test_plans_go_no_further_than_the_guard_lets_one_decision_go() -> None:
-    taken = snapshot(18_000.0)
+    taken = snapshot(12_000.0)
+    little = {
+        cell_id: tuple(r.model_copy(update={"min_kbps": 500, "max_kbps": 900}) for r in held)
+        for cell_id, held in taken.plan.items()
+    }
+    taken = replace(taken, plan=little)
     for strategy in (Proportional(), Follow()):
         plan = meaning(strategy, taken, futures_of(taken)).plan
         for cell_id, wanted in plan.items():
             view = CellView(cell_id, 20_000, 0.9, {key_of(r): r for r in taken.plan[cell_id]})
             assert check_slew(view, wanted, GuardLimits()) is None
+            assert max(r.min_kbps for r in wanted) == 3000, "as far as the guard lets it go"
 
 
 def test_what_a_reserve_does_not_name_stays() -> None:
