@@ -107,6 +107,17 @@ class ModelFile(Strict):
     """The model's `model.json`, found the same way."""
 
 
+class Rehearsal(Strict):
+    """Reservations of this xApp are tried on a fork of the twins first (`controller.whatif`).
+
+    Rejected when predicted to be worse than nothing changed; carried out unrehearsed when
+    the prediction needs longer than the budget.
+    """
+
+    latency_budget_ms: Annotated[float, Field(gt=0, le=1000)] = 60.0
+    horizon_s: Annotated[float, Field(ge=1, le=10)] = 2.0
+
+
 class HolonSection(Strict):
     """What this testbed needs to start the xApp as a process.
 
@@ -118,6 +129,7 @@ class HolonSection(Strict):
     scopes: list[str] = Field(default_factory=lambda: ["read", "reserve"])
     latency_budget_ms: Annotated[float, Field(gt=0)] | None = None
     config: dict[str, Any] = Field(default_factory=dict)
+    rehearse: Rehearsal | None = None
     """Defaults; the deployment's configuration goes over them."""
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from controller.ric import (
     routes_network,
     routes_slices,
     routes_twins,
+    routes_whatif,
 )
 from controller.ric.documents import ErrorDocument
 from controller.ric.gate import TheRic
@@ -65,6 +66,7 @@ def create_app(ric: Ric) -> FastAPI:
         routes_twins.router,
         routes_control.decisions,
         routes_control.xapps,
+        routes_whatif.router,
     ):
         app.include_router(router, prefix=PREFIX)
     add_open_routes(app)

@@ -115,6 +115,13 @@ class DecisionLog:
         self._lines.append(record.model_dump(mode="json"))
         return record
 
+    def add_detail(self, decision_id: str, name: str, detail: dict[str, Any]) -> None:
+        """Something learned after the effect was judged; the decision's line is written anew."""
+        record = self._records[decision_id]
+        more = {**record.effect_detail, name: detail}
+        self._records[decision_id] = record.model_copy(update={"effect_detail": more})
+        self._lines.append(self._records[decision_id].model_dump(mode="json"))
+
     def pending(self) -> Iterator[DecisionRecord]:
         return (r for r in self._records.values() if not is_final(r))
 

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
 from controller.audit import Audit
 from controller.contracts.decisions import DecisionRequest, Effect, Verdict
@@ -53,8 +53,24 @@ from controller.slice_life import applied
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Rehearsed:
+    """A reservation was tried first; None: it may go on."""
+
+    rejection: Rejection | None
+
+
+Gate = Callable[[DecisionRequest, ReserveIntent], Awaitable[Rehearsed | None]]
+"""May refuse a reservation that the guard would let pass; None: not rehearsed at all."""
+
+
 class Pipeline:
-    """`on_applied` is called for every confirmed decision, before its caller hears of it."""
+    """`on_applied` is called for every confirmed decision, before its caller hears of it.
+
+    `gate`: asked for reservations of other callers than the testbed itself.
+    """
+
+    gate: Gate | None = None
 
     def __init__(
         self,
@@ -113,6 +129,13 @@ class Pipeline:
             return self._reject(attempt, rejection)
         target = self._targets[attempt.intent.target]
         target.newest_sequence = max(target.newest_sequence, attempt.sequence)
+        if self.gate is not None and not trusted and isinstance(attempt.intent, ReserveIntent):
+            rehearsed = await self.gate(attempt.request, attempt.intent)
+            if rehearsed is not None:
+                now_ns = self._clock.now_ns()
+                attempt = replace(attempt, hops_ns={**attempt.hops_ns, "rehearsed": now_ns})
+                if rehearsed.rejection is not None:
+                    return self._reject(attempt, rehearsed.rejection)
         async with self._locks[attempt.intent.lock]:
             rejection = self._guard(attempt) or self._rates.over_cell_rate(attempt)
             if rejection is not None:

@@ -145,6 +145,7 @@ def operations(ric: Ric, stopped: asyncio.Event) -> dict[str, rpc.Handler]:
         "deploy": deploy,
         "counters": counters,
         "slice_life": ric.slices.lived,
+        "whatif": ric.whatif.summary,
         "switch_counters": ric.enforcer.switch_counters,
         "records": lambda: [r.model_dump(mode="json") for r in ric.decisions.all_records()],
         "flush": lambda out: ric.flush(Path(out)),
@@ -232,6 +233,7 @@ async def end(ric: Ric, server: Server, serving: asyncio.Future[None]) -> None:
     ric.progress.ready = False
     server.should_exit = True
     ric.centre.stream.close()
+    await ric.whatif.stop()
     await ric.xapps.stop_all(XAPP_END_GRACE_S)
     await asyncio.gather(serving, return_exceptions=True)
     await ric.enforcer.stop()

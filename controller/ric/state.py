@@ -26,6 +26,7 @@ from controller.ric.neighbours import HandoverNotices, UserTwins
 from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
 from controller.ric.presence import WatchedPresence
+from controller.ric.rehearsal import whatif_of
 from controller.ric.slices import SliceLife
 from controller.ric.xapps import Xapps
 
@@ -70,6 +71,7 @@ class Ric:
         self.effects = EffectWatch(self._judged, self._user_evidence)
         self.poller = CounterPoller(self.read_counters, self._counted)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
+        self.whatif = whatif_of(self)
         self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
 
     @property
@@ -82,6 +84,7 @@ class Ric:
 
     async def _counted(self, sample: CounterSample) -> None:
         self.centre.count(sample)
+        self.whatif.count(sample)
         await self.effects.on_sample(sample)
 
     async def _user_evidence(self, ue_id: str, confirmed_ns: int) -> UserEvidence | None:
@@ -133,6 +136,13 @@ class Ric:
     def _judged(self, decision_id: str, effect: Effect, detail: dict[str, Any]) -> None:
         self.decisions.judge(decision_id, effect, detail)
         self._publish_decision(decision_id)
+
+    def add_detail(self, decision_id: str, name: str, detail: dict[str, Any]) -> None:
+        """More of a decision's effect, once it is judged."""
+        record = self.decisions.get(decision_id)
+        if record is not None and record.effect is not Effect.PENDING:
+            self.decisions.add_detail(decision_id, name, detail)
+            self._publish_decision(decision_id)
 
     def _publish_decision(self, decision_id: str) -> None:
         record = self.decisions.get(decision_id)

@@ -86,6 +86,8 @@ class StreamHub:
     def __init__(self) -> None:
         self._subscriptions: list[Subscription] = []
         self.dropped_by_ended = 0
+        self.listeners: list[Callable[[Event], None]] = []
+        """Of the RIC itself: called with every event, in order; they must be quick."""
 
     def subscribe(self, subscription: Subscription) -> None:
         """ValueError when there are `SUBSCRIPTIONS_MAX` already."""
@@ -107,6 +109,8 @@ class StreamHub:
         return self.dropped_by_ended + sum(s.dropped for s in self._subscriptions)
 
     def publish(self, event: Event, now_ns: int) -> None:
+        for listener in self.listeners:
+            listener(event)
         if self._subscriptions:
             line = encode(event)
             for subscription in self._subscriptions:

@@ -28,6 +28,7 @@ from controller.xapp_descriptor import (
     Descriptor,
     DescriptorError,
     HolonSection,
+    Rehearsal,
     entry_command,
     load_descriptor,
     verify_models,
@@ -147,6 +148,8 @@ class Xapps:
     async def deploy(self, deployment: Deployment) -> Xapp:
         """Returns it running; `Malformed` in one line when it is refused or does not start."""
         xapp, launch = self._prepare(deployment)
+        if xapp.holon.rehearse is not None:
+            await self.before_rehearsing()
         self._xapps[xapp.name] = xapp
         try:
             xapp.process = await xapp_process.start(launch)
@@ -210,6 +213,14 @@ class Xapps:
             self._fail(xapp, f"neither ready nor subscribed within {self._start_timeout_s:g} s")
             if xapp.process is not None:
                 await xapp_process.end(xapp.process, END_GRACE_S)
+
+    async def before_rehearsing(self) -> None:
+        """Awaited before an xApp starts whose reservations are rehearsed; the RIC replaces it."""
+
+    def rehearsal(self, name: str) -> Rehearsal | None:
+        """How a running xApp's reservations are rehearsed; None: not at all."""
+        xapp = self._xapps.get(name)
+        return xapp.holon.rehearse if xapp is not None else None
 
     def mark_ready(self, name: str) -> None:
         """The xApp reported ready, or opened a stream."""

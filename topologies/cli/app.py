@@ -25,6 +25,7 @@ from topologies.cli import (
     slices,
     terminal,
     vm,
+    whatif,
     xapps,
 )
 from topologies.cli.errors import CommandRefused
@@ -80,6 +81,7 @@ for _resource in resources.RESOURCES:
     app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(functions.commands, name="vnf", rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
+app.add_typer(whatif.commands, name="whatif", rich_help_panel=THINGS)
 _add(FIGURES, "measure", figures.measure)
 _add(FIGURES, "capture", hosts.capture)
 _add(FIGURES, "report", figures.report)

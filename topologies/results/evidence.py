@@ -103,6 +103,8 @@ class Evidence:
     twin_rows: Sequence[dict[str, Any]] = ()
     requests: Mapping[str, Any] = field(default_factory=dict)
     """Of task services: {"rows": one a request, "regressions": by service}."""
+    whatif: dict[str, Any] = field(default_factory=dict)
+    """Predictions made, forks applied with their errors, rehearsals: the RIC's own summary."""
 
 
 def reservation_changes(

@@ -86,6 +86,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         "services": service_figures(evidence.requests, inventory),
         "migrations": migration_figures(decided, evidence.requests),
         "twins": evidence.twins,
+        "whatif": evidence.whatif,
     }
 
 

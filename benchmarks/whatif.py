@@ -1,0 +1,186 @@
+"""What-if: the emulator's error on held-out runs, its speed, and how often the best is picked.
+
+Recorded runs are made where they are missing (real packets, about a minute each) and kept in
+results/bench/whatif.  Calibrated on four, judged on others: crossroads with other seeds, and
+`market`, a scenario that calibration never sees.  The same run twice is the noise floor.
+
+`./testbed.sh bench whatif [--write] [--runs DIR]`; `--write` keeps the calibration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.recorded import SCENARIOS, Recorded, finer, read
+from benchmarks.runs import RESULTS, run, write
+from benchmarks.whatif_calibration import Errors, fit, judge, noise_floor, summary
+from benchmarks.whatif_picking import HORIZON_S, STRATEGIES, Pick, picks
+from controller.whatif.calibration import DEFAULT_PATH, Calibration
+from controller.whatif.emulator import Traffic, emulate
+from controller.whatif.forecast import OnnxForecast
+from topologies.results.tables import read_table
+
+SPEED_S = 90.0
+PICK_TIE = 0.02
+"""Equal but for the price of what is reserved: as many windows satisfied."""
+
+
+@dataclass(frozen=True)
+class Case:
+    scenario: str
+    policy: str
+    seed: int
+    again: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.scenario}-{self.policy}-{self.seed}" + ("-again" if self.again else "")
+
+
+CALIBRATION = (
+    Case("crossroads", "static", 1),
+    Case("crossroads", "xapps", 2),
+    Case("minimal", "static", 1),
+    Case("minimal", "xapps", 2),
+)
+HELD_OUT = (
+    Case("crossroads", "static", 3),
+    Case("crossroads", "xapps", 4),
+    Case("market", "static", 1),
+    Case("market", "xapps", 2),
+)
+REPEATED = (Case("crossroads", "static", 3), Case("market", "static", 1))
+
+
+def folder_of(case: Case, runs: Path) -> Path:
+    """The recorded run, made now if it is missing."""
+    folder = runs / case.name
+    if not (folder / "summary.json").exists():
+        print(f"recording {case.name}", flush=True)
+        own = SCENARIOS / f"{case.scenario}.yaml"
+        scenario = str(own) if own.exists() else case.scenario
+        duration_s = "40" if case.scenario == "crossroads" else "30"
+        run(scenario, folder, "--policy", case.policy, "--duration", duration_s, seed=case.seed)
+    return folder
+
+
+def show(title: str, found: Sequence[Errors]) -> dict[str, Any]:
+    print(f"\n{title}")
+    for e in found:
+        print(
+            f"  {e.run:26s} {e.slice:8s} mean {e.mean_delay_ms:7.2f} ms "
+            f"{e.mean_delay_error_ratio:+7.1%}  p99 {e.p99_delay_ms:7.2f} ms "
+            f"{e.p99_delay_error_ratio:+7.1%}  throughput {e.throughput_error_ratio:+7.2%}  "
+            f"W1 {e.wasserstein_ms:5.2f} ms"
+        )
+    means = summary(found)
+    print(
+        f"  mean of absolute errors: mean delay {means['mean_delay_error_ratio']:.1%}, "
+        f"p99 {means['p99_delay_error_ratio']:.1%}, "
+        f"throughput {means['throughput_error_ratio']:.2%}"
+    )
+    return {**means, "each": [asdict(e) for e in found]}
+
+
+def speed(recorded: Recorded) -> float:
+    """Times real time of one instance, best of three: emulated seconds per second of this run."""
+    offered = finer(recorded.offered_kbps)
+    filler = np.broadcast_to(recorded.filler_kbps[None, :, None], (*offered.shape[:2], 1))
+    whole = np.concatenate([offered, filler], axis=2)
+    repeats = int(np.ceil(SPEED_S / recorded.duration_s))
+    traffic = Traffic(np.concatenate([whole] * repeats))
+    took = []
+    for _ in range(3):
+        started_s = time.perf_counter()
+        emulate(recorded.columns.classes(), traffic, recorded.changes[0][1])
+        took.append(time.perf_counter() - started_s)
+    return recorded.duration_s * repeats / min(took)
+
+
+def twin_noise(first: Path, again: Path) -> float:
+    """Mean difference of satisfied windows between two equal runs, `HORIZON_S` at a time."""
+    held = [np.array(read_table(f, "windows")["satisfied"], dtype=float) for f in (first, again)]
+    per = int(HORIZON_S)
+    blocks = [h[: len(h) // per * per].reshape(-1, per).mean(axis=1) for h in held]
+    return float(np.abs(blocks[0] - blocks[1]).mean())
+
+
+def picked(found: Sequence[Pick]) -> dict[str, Any]:
+    ratio = float(np.mean([p.regret <= PICK_TIE for p in found]))
+    exact = float(np.mean([p.regret <= 1e-9 for p in found]))
+    always = {s.kind: float(np.mean([_is_best(p, s.kind) for p in found])) for s in STRATEGIES}
+    return {"forks": len(found), "ratio": ratio, "without_ties_ratio": exact, "always": always}
+
+
+def _is_best(pick: Pick, name: str) -> bool:
+    return pick.true[name] >= max(pick.true.values()) - PICK_TIE
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, default=RESULTS / "whatif")
+    parser.add_argument("--write", action="store_true", help="keep the calibration")
+    options = parser.parse_args()
+
+    def recorded(case: Case) -> Recorded:
+        return read(folder_of(case, options.runs))
+
+    calibration = fit([recorded(case) for case in CALIBRATION])
+    if options.write:
+        DEFAULT_PATH.write_text(calibration.model_dump_json(indent=1) + "\n")
+    figures: dict[str, Any] = {"calibration": calibration.model_dump(exclude={"spread_ratio"})}
+    print({k: v for k, v in figures["calibration"].items() if k != "sources"})
+    held_out = {case: recorded(case) for case in HELD_OUT}
+    own = [e for case in CALIBRATION for e in judge(recorded(case), calibration)]
+    figures["calibrated_on"] = show("runs it was calibrated on", own)
+    for scenario in ("crossroads", "market"):
+        found = [
+            e for c, r in held_out.items() if c.scenario == scenario for e in judge(r, calibration)
+        ]
+        figures[f"held_out_{scenario}"] = show(f"held out: {scenario}", found)
+    floor, noise = [], []
+    for case in REPEATED:
+        again = Case(case.scenario, case.policy, case.seed, again=True)
+        floor += noise_floor(recorded(case), recorded(again))
+        noise.append(twin_noise(options.runs / case.name, options.runs / again.name))
+    figures["noise_floor"] = show("noise floor: the same run twice", floor)
+    figures["speed_ratio"] = speed(held_out[HELD_OUT[0]])
+    print(f"\nspeed: {figures['speed_ratio']:.0f} times real time (crossroads, one instance)")
+    figures["picking"] = picking(held_out, options.runs, calibration)
+    figures["picking"]["noise_floor_satisfied_ratio"] = max(noise)
+    print(f"  two equal runs differ by {max(noise):.3f} in satisfied windows of such a horizon")
+    print(f"written to {write('whatif', figures)}")
+    worst = max(
+        figures[f"held_out_{s}"]["mean_delay_error_ratio"] for s in ("crossroads", "market")
+    )
+    return 0 if worst <= 0.10 and figures["speed_ratio"] >= 200 else 1
+
+
+def picking(held_out: dict[Case, Recorded], runs: Path, calibration: Calibration) -> dict[str, Any]:
+    forecast = OnnxForecast()
+    found = [
+        pick
+        for case, recorded in held_out.items()
+        for pick in picks(runs / case.name, recorded, calibration, forecast)
+    ]
+    figures = picked(found)
+    others = ", ".join(f"{name} {ratio:.0%}" for name, ratio in figures["always"].items())
+    print(
+        f"\nbest of four picked in {figures['ratio']:.0%} of {figures['forks']} forks over "
+        f"{HORIZON_S:g} s (held-out runs, emulated outcomes; ties within {PICK_TIE}; "
+        f"without ties {figures['without_ties_ratio']:.0%}); always the same: {others}"
+    )
+    return {**figures, "each": [asdict(p) for p in found]}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
