@@ -25,7 +25,6 @@ ALIEN = "table=0,priority=65535"
 def leaked_frames(testbed: RunningTestbed) -> int:
     """What the receivers' detectors have counted since traffic started."""
     answer = rpc.call(testbed.run_folder / "receivers.sock", "leaks", 5.0)
-    print(answer)
     return sum(sum(host["frames_by_slice"].values()) for host in answer)
 
 

@@ -14,8 +14,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from controller.contracts.addressing import GATEWAY_IP, ipv6_of, slice_prefix_ipv6
+from controller.contracts.addressing import COLLECTOR_IP, GATEWAY_IP, ipv6_of, slice_prefix_ipv6
 from controller.contracts.inventory import Address, Host, Inventory
+from controller.contracts.slices import INFRASTRUCTURE_SLICE_ID
 from topologies.namespaces import inside
 from topologies.traffic.host_sockets import enlarge_receive_buffer
 from topologies.traffic.packet_filter import (
@@ -52,13 +53,14 @@ UNKNOWN_SLICE = -1
 
 
 def addresses_of(host: Host, inventory: Inventory) -> list[Address]:
-    """All addresses configured on a host: its own and those of services it may serve."""
+    """All addresses of a host: its own, those of services it may serve, an edge's collector."""
     services = [
         Address(slice_id=s.slice_id, ip=s.address)
         for s in inventory.services
         if host.name == s.host or host.name in s.candidates
     ]
-    return [*host.addresses, *services]
+    collector = Address(slice_id=INFRASTRUCTURE_SLICE_ID, ip=COLLECTOR_IP)
+    return [*host.addresses, *services, *([collector] if host.kind == "edge" else [])]
 
 
 def leak_program(addresses: Sequence[Address]) -> list[Instruction]:
