@@ -30,10 +30,10 @@ def blast(
     interface: str,
     frames: list[bytes],
     duration_s: float,
-    varied_at: Callable[[bytes], int | None] = lambda frame: None,
+    varied_at: Callable[[bytes], int | None] | None = None,
 ) -> int:
     """How many frames went out; no two alike where `varied_at` says which four bytes change."""
-    templates = [(bytearray(frame), varied_at(frame)) for frame in frames]
+    templates = [(bytearray(frame), varied_at and varied_at(frame)) for frame in frames]
     sent = 0
     with socket_in(netns_path, socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.bind((interface, 0))
@@ -113,12 +113,12 @@ def malformed(host: Host, own_ip: str, chance: random.Random) -> Packet:
 
 
 Kind = Callable[[Host, str, random.Random], Packet]
-Varied = Callable[[bytes], int | None]
+Varied = Callable[[bytes], int | None] | None
 FLOODS: dict[str, tuple[Kind, Varied]] = {
     "random sources": (random_sources, in_source_mac),
     "random destinations": (random_destinations, in_ipv6_destination),
-    "broadcast and multicast storm": (storm, lambda frame: None),
-    "malformed": (malformed, lambda frame: None),
+    "broadcast and multicast storm": (storm, None),
+    "malformed": (malformed, None),
 }
 
 
@@ -141,7 +141,7 @@ class PacketIns:
                 )
 
     def count(self) -> int:
-        return sum(log.read_text().count("OFPT_PACKET_IN") for log in self._logs.values())
+        return sum(log.read_text().count("PACKET_IN") for log in self._logs.values())
 
     def stop(self) -> None:
         for monitor in self._monitors:
