@@ -31,6 +31,10 @@ _WMEM_DEFAULT = Path("/proc/sys/net/core/wmem_default")
 _TEST_FRAME = "0200000000fd" + "0200000000fc" + "88b5" + "00" * 46
 """Local experimental ethertype, addressed to nobody."""
 
+MEGAFLOW_LIMIT = 20_000
+"""Cached flows of all bridges: a host that never sends two frames alike makes one a frame, and
+each holds memory for ten seconds. A scenario of a thousand users needs a few thousand."""
+
 
 @dataclass
 class Daemon:
@@ -79,6 +83,7 @@ class PrivateOvs:
         self._command(
             "ovs-vsctl", "--no-wait", "set", "Open_vSwitch", ".",
             "other_config:n-handler-threads=1", "other_config:n-revalidator-threads=1",
+            f"other_config:flow-limit={MEGAFLOW_LIMIT}",
             f"external_ids:system-id={self._run.namespace}",
         )  # fmt: skip
         self._start_switch()

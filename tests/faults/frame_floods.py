@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import socket
@@ -22,21 +21,39 @@ from controller.contracts.addressing import GATEWAY_MAC, ipv6_of
 from controller.contracts.inventory import Host
 from topologies.namespaces import socket_in
 
-FRAMES = 3000
-"""Different frames of a flood; sent in turn, as fast as they go."""
+FRAMES = 2000
+"""Templates of a flood; sent in turn, as fast as they go."""
 
 
-def blast(netns_path: str, interface: str, frames: list[bytes], duration_s: float) -> int:
-    """How many frames went out."""
+def blast(
+    netns_path: str,
+    interface: str,
+    frames: list[bytes],
+    duration_s: float,
+    varied_at: Callable[[bytes], int | None] | None = None,
+) -> int:
+    """How many frames went out; no two alike where `varied_at` says which four bytes change."""
+    templates = [(bytearray(frame), varied_at and varied_at(frame)) for frame in frames]
     sent = 0
     with socket_in(netns_path, socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.bind((interface, 0))
         until_s = time.monotonic() + duration_s
         while time.monotonic() < until_s:
-            for frame in frames[sent % len(frames) :][:64]:
+            for frame, at in templates[sent % len(templates) :][:64]:
+                if at is not None:
+                    struct.pack_into("!I", frame, at, sent)
                 raw.send(frame)
                 sent += 1
     return sent
+
+
+def in_source_mac(frame: bytes) -> int:
+    return 8
+
+
+def in_ipv6_destination(frame: bytes) -> int | None:
+    """IPv4 ones stay as drawn: their prefixes matter, and are 65,536 already."""
+    return 50 if frame[12:14] == b"\x86\xdd" else None
 
 
 def _ip4(chance: random.Random, slice_id: int | None = None) -> str:
@@ -96,11 +113,12 @@ def malformed(host: Host, own_ip: str, chance: random.Random) -> Packet:
 
 
 Kind = Callable[[Host, str, random.Random], Packet]
-FLOODS: dict[str, Kind] = {
-    "random sources": random_sources,
-    "random destinations": random_destinations,
-    "broadcast and multicast storm": storm,
-    "malformed": malformed,
+Varied = Callable[[bytes], int | None] | None
+FLOODS: dict[str, tuple[Kind, Varied]] = {
+    "random sources": (random_sources, in_source_mac),
+    "random destinations": (random_destinations, in_ipv6_destination),
+    "broadcast and multicast storm": (storm, None),
+    "malformed": (malformed, None),
 }
 
 
@@ -114,17 +132,16 @@ class PacketIns:
 
     def __init__(self, bridges: dict[str, str], folder: Path) -> None:
         self._logs = {name: folder / f"packet-ins-{name}.log" for name in bridges}
-        self._monitors = [
-            subprocess.Popen(
-                ["ovs-ofctl", "-O", "OpenFlow13", "monitor", bridge, "128"],
-                stdout=self._logs[name].open("wb"),
-                stderr=subprocess.STDOUT,
-            )
-            for name, bridge in bridges.items()
-        ]
+        self._monitors = []
+        for name, bridge in bridges.items():
+            command = ["ovs-ofctl", "-O", "OpenFlow13", "monitor", bridge, "128"]
+            with self._logs[name].open("wb") as log:
+                self._monitors.append(
+                    subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+                )
 
     def count(self) -> int:
-        return sum(log.read_text().count("OFPT_PACKET_IN") for log in self._logs.values())
+        return sum(log.read_text().count("PACKET_IN") for log in self._logs.values())
 
     def stop(self) -> None:
         for monitor in self._monitors:
@@ -147,10 +164,6 @@ def megaflows(upcall_show: str) -> tuple[int, int]:
     if found is None:
         raise ValueError(upcall_show)
     return int(found[1]), int(found[2])
-
-
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists() and os.getpgid(pid) > 0
 
 
 def tagged(host: Host) -> bytes:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.emulated.enforced import Enforced
-from tests.emulated.paced_udp import send_and_count
+from tests.emulated.paced_udp import Arrivals, send_and_count
 from tests.faults.frame_floods import (
     FLOODS,
+    Varied,
     blast,
     frames_of,
     megaflows,
@@ -20,10 +21,13 @@ from tests.faults.frame_floods import (
     tagged,
 )
 from tests.waiting import wait_until
+from topologies.ovs import MEGAFLOW_LIMIT
 
 FLOOD_S = 2.0
 PROBES_S = 1.5
 PROBE_MBPS = 1.0
+MEGAFLOWS_LATE_RATIO = 1.5
+"""The switch counts them twice a second and lowers its own limit when it is busy."""
 PROBE_BYTES = 200
 
 
@@ -31,21 +35,22 @@ PROBE_BYTES = 200
 def test_a_flood_stays_its_sender_s_problem(net: Enforced, kind: str, tmp_path: Path) -> None:
     testbed = net.testbed
     attacker = testbed.inventory.host("ue1")
-    frames = frames_of(FLOODS[kind], attacker, testbed.session_ip("ue1", 1))
+    make, varied_at = FLOODS[kind]
+    frames = frames_of(make, attacker, testbed.session_ip("ue1", 1))
     switches = [s.name for s in testbed.inventory.switches]
     rules = {name: len(net.flows(name)) for name in switches}
     pid = testbed.ovs.vswitchd_pid
     before = refused(net)
     bridges = {name: net.bridge(name) for name in switches}
     with packet_ins(bridges, tmp_path) as controller:
-        sent, probes = under_flood(net, frames)
+        sent, probes = under_flood(net, frames, varied_at)
         now, limit = megaflows(testbed.ovs.appctl("upcall/show"))
         assert controller.count() == 0
     counted = refused(net) - before
     print(f"{kind}: {sent} frames sent, {counted} refused, {now} of {limit} megaflows, "
           f"probes {probes.received} of {probes.sent}")  # fmt: skip
     assert sent > 10_000 and counted > 0
-    assert now <= limit
+    assert limit <= MEGAFLOW_LIMIT and now <= MEGAFLOWS_LATE_RATIO * MEGAFLOW_LIMIT
     assert {name: len(net.flows(name)) for name in switches} == rules
     assert testbed.ovs.vswitchd_pid == pid and Path(f"/proc/{pid}").exists()
     assert probes.received == probes.sent
@@ -60,7 +65,7 @@ def refused(net: Enforced) -> int:
     )
 
 
-def under_flood(net: Enforced, frames: list[bytes]):  # type: ignore[no-untyped-def]
+def under_flood(net: Enforced, frames: list[bytes], varied_at: Varied) -> tuple[int, Arrivals]:
     """(frames sent, arrivals of another slice's probes at its service), a process each."""
     testbed = net.testbed
     attacker = testbed.inventory.host("ue1")
@@ -71,7 +76,9 @@ def under_flood(net: Enforced, frames: list[bytes]):  # type: ignore[no-untyped-
     )  # fmt: skip
     fork = multiprocessing.get_context("fork")
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=fork) as pool:
-        flood = pool.submit(blast, attacker.netns_path, attacker.interface, frames, FLOOD_S)
+        flood = pool.submit(
+            blast, attacker.netns_path, attacker.interface, frames, FLOOD_S, varied_at
+        )
         probes = pool.submit(send_and_count, *victim)
         return flood.result(), probes.result()
 
@@ -83,7 +90,13 @@ def test_a_packet_to_the_controller_would_be_seen(net: Enforced, tmp_path: Path)
     with packet_ins({"air": net.bridge("air")}, tmp_path) as controller:
         net.ofctl("add-flow", net.bridge("air"), f"{wanted},actions=controller:128")
         try:
-            blast(attacker.netns_path, attacker.interface, [tagged(attacker)], 0.1)
-            wait_until(lambda: controller.count() > 0, 2.0)
+            frame = [tagged(attacker)]
+
+            def seen() -> bool:
+                # Again and again: the monitor takes its time to connect.
+                blast(attacker.netns_path, attacker.interface, frame, 0.01)
+                return controller.count() > 0
+
+            wait_until(seen, 5.0)
         finally:
             net.ofctl("--strict", "del-flows", net.bridge("air"), wanted)

@@ -53,15 +53,14 @@ UNKNOWN_SLICE = -1
 
 
 def addresses_of(host: Host, inventory: Inventory) -> list[Address]:
-    """All addresses configured on a host: its own, those of services it may serve, and at an
-    edge the collector's, which every edge has."""
+    """All addresses of a host: its own, those of services it may serve, an edge's collector."""
     services = [
         Address(slice_id=s.slice_id, ip=s.address)
         for s in inventory.services
         if host.name == s.host or host.name in s.candidates
     ]
-    collector = [Address(slice_id=INFRASTRUCTURE_SLICE_ID, ip=COLLECTOR_IP)]
-    return [*host.addresses, *services, *(collector if host.kind == "edge" else [])]
+    collector = Address(slice_id=INFRASTRUCTURE_SLICE_ID, ip=COLLECTOR_IP)
+    return [*host.addresses, *services, *([collector] if host.kind == "edge" else [])]
 
 
 def leak_program(addresses: Sequence[Address]) -> list[Instruction]:
