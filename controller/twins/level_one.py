@@ -71,6 +71,7 @@ class UserTwin:
     measured_at_ns: int
     arrived_at_ns: int
     period_ms: int
+    """Between two datagrams of the user, so a batch counts as one."""
     attributes: Mapping[str, Attribute]
     history: tuple[bytes, ...]
     predicted: Mapping[str, Prediction] = field(default_factory=lambda: MappingProxyType({}))
@@ -105,7 +106,7 @@ def merge_report(
         version=report.sequence,
         measured_at_ns=report.measured_at_ns,
         arrived_at_ns=arrived_at_ns,
-        period_ms=report.period_ms,
+        period_ms=report.period_ms * report.batch_reports,
         attributes=MappingProxyType(_newest(before, reported)),
         history=(*history[max(0, len(history) - history_length + 1) :], encoded),
         predicted=twin.predicted if twin is not None else MappingProxyType({}),
@@ -183,6 +184,7 @@ def _reported_values(report: UserReport) -> dict[str, Any]:
         "user.speed_mps": report.speed_mps,
         "user.kind": report.kind,
     }
+    values = {name: value for name, value in values.items() if value not in (None, {})}
     by_service: dict[str, list[FlowReport]] = {}
     for flow in report.flows:
         direction = "up" if flow.up else "down"

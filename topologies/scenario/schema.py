@@ -82,7 +82,7 @@ Mobility = Annotated[StaticMobility | LoopMobility, Field(discriminator="kind")]
 
 class UserSpec(Strict):
     name: Name
-    type: Literal["vehicle", "phone", "sensor"]
+    type: Literal["vehicle", "phone", "sensor", "robot", "uav-access-point"]
     slices: Annotated[list[str], Field(min_length=1)]
     """Slice names; the first is the session a plain socket uses."""
     mobility: Mobility
