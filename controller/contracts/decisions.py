@@ -17,6 +17,7 @@ from controller.contracts.slices import SNssai, Strict, TrafficClass
 class Action(StrEnum):
     RESERVE = "reserve"
     HANDOVER = "handover"
+    CONFIGURE_TWIN = "configure_twin"
 
 
 class Verdict(StrEnum):
@@ -51,6 +52,8 @@ class DecisionRequest(Strict):
     reserve, a cell's plan (atomic): target {cell_id},
     parameters {reservations: [ReservationRequest]}
     handover: target {ue_id}, parameters {cell_id}
+    configure_twin: target one of {type}, {s_nssai: "sst-sd"}, {edge}, {ue_id}; parameters
+    `controller.contracts.twin_models.Changes`
     """
 
     decision_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
 import orjson
@@ -110,18 +110,22 @@ class ModelControl:
         return {"users_told": len(changed)}
 
     def heard(self, report: UserReport) -> None:
-        """Of every accepted report: its agent is put right, and polled if its model says so."""
-        settings, agent = self._resolved(report.ue_id)
-        if report.settings_version != agent.version:
+        """Of every accepted report: an agent of other settings is put right."""
+        if report.settings_version != self._resolved(report.ue_id)[1].version:
             self._tell(report.ue_id)
-        if settings.upload is Upload.POLL and report.ue_id not in self._polls:
-            self._schedule_poll(report.ue_id, settings)
 
-    def greet(self, ue_ids: Iterable[str]) -> None:
-        """Users without a twin: their settings, and a poll that makes one."""
+    def look_after(self, ue_ids: Iterable[str], known: Container[str]) -> None:
+        """Users here who are not `known` by a twin: their settings, and a poll that makes one.
+
+        Who is to be polled is from now on; nothing it sends by itself would start that.
+        """
         for ue_id in ue_ids:
-            self._tell(ue_id)
-            self._say(ue_id, _POLL)
+            if ue_id not in known:
+                self._tell(ue_id)
+                self._say(ue_id, _POLL)
+            settings = self.settings(ue_id)
+            if settings.upload is Upload.POLL and ue_id not in self._polls:
+                self._schedule_poll(ue_id, settings)
 
     def _tell(self, ue_id: str) -> None:
         _, agent = self._resolved(ue_id)
@@ -151,7 +155,7 @@ class ModelControl:
         del self._polls[ue_id]
         settings = self.settings(ue_id)
         if settings.upload is not Upload.POLL or not self._is_here(ue_id):
-            return  # a report of it starts this again
+            return
         self.counts["polls"] += 1
         self._say(ue_id, _POLL)
         self._schedule_poll(ue_id, settings)

@@ -276,7 +276,7 @@ class LocalController:
 
     def _greet(self) -> None:
         """Users who are here and have no twin yet are asked for their first report."""
-        self.models.greet(u for u in self.windows.attached_users() if u not in self.twins)
+        self.models.look_after(self.windows.attached_users(), self.twins)
         self._greeting = self._loop.call_later(GREETING_PERIOD_S, self._greet)
 
     async def _ask_ric(self, request: DecisionRequest) -> DecisionRecord:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 
-from controller.ric import routes_control, routes_network, routes_twins
+from controller.ric import routes_control, routes_models, routes_network, routes_twins
 from controller.ric.documents import ErrorDocument
 from controller.ric.gate import TheRic
 from controller.ric.metrics import metrics_text
@@ -55,8 +55,10 @@ def create_app(ric: Ric) -> FastAPI:
     for router in (
         routes_network.router,
         routes_twins.router,
+        routes_models.router,
         routes_control.decisions,
         routes_control.xapps,
+        routes_control.tokens,
     ):
         app.include_router(router, prefix=PREFIX)
     add_open_routes(app)

@@ -39,10 +39,12 @@ from controller.ric.attempts import (
 )
 from controller.ric.decision_log import DecisionLog
 from controller.ric.enforcing import Enforcing, Outcome
+from controller.ric.errors import Conflict
 from controller.ric.idempotence import Idempotence
-from controller.ric.intents import Intent, ReserveIntent, resolve
+from controller.ric.intents import ConfigureTwinIntent, Intent, ReserveIntent, resolve
 from controller.ric.rate_limits import RATE_RULES, RateLimits
 from controller.ric.traces import TraceBook, loop_latency_ms
+from controller.ric.twin_control import TwinControl
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +61,12 @@ class Pipeline:
         traces: TraceBook,
         on_applied: Callable[[Applied], None],
         limits: GuardLimits | None = None,
+        twins: TwinControl | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._inventory = inventory
         self._enforcer = enforcer
+        self._twins = twins
         self._decisions = decisions
         self._audit = audit
         self._traces = traces
@@ -79,6 +83,8 @@ class Pipeline:
         """Raises `Malformed`, `NotFound`, or `Conflict` for an id that meant something else."""
         received_ns = self._clock.now_ns()
         intent = resolve(request, self._inventory)
+        if isinstance(intent, ConfigureTwinIntent):
+            self._twin_control().check(intent.override)
         hops_ns = self._traces.hops_of(request.trace_id, request.hops_ns, received_ns)
         self._sequence += 1
         attempt = Attempt(
@@ -123,6 +129,8 @@ class Pipeline:
         if isinstance(intent, ReserveIntent):
             cell = self.cell_view(intent.cell_id)
             return check_reserve(cell, intent.changes, basis, order, self._limits)
+        if isinstance(intent, ConfigureTwinIntent):
+            return None  # checked when it came; it takes nothing from anybody
         since_ms = None
         if target.applied_at_s is not None:
             since_ms = (self._clock.now_s() - target.applied_at_s) * 1000
@@ -151,12 +159,14 @@ class Pipeline:
         return self._confirm(attempt, outcome, before)
 
     def _confirm(self, attempt: Attempt, outcome: Outcome, before: CellView | None) -> Decided:
+        is_twins = isinstance(attempt.intent, ConfigureTwinIntent)  # no packet to judge by
         record = record_of(
             attempt,
             verdict=Verdict.APPLIED,
             confirmations=list(outcome.confirmations),
             diff=dict(outcome.diff),
             loop_latency_ms=loop_latency_ms(attempt.hops_ns, self._inventory.centre_delay_ms),
+            effect=Effect.NOT_EXERCISED if is_twins else Effect.PENDING,
         )
         target = self._targets[attempt.intent.target]
         target.applied_at_s = self._clock.now_s()
@@ -170,7 +180,14 @@ class Pipeline:
         if isinstance(intent, ReserveIntent):
             after = merged(self.cell_view(intent.cell_id).reservations, intent.changes)
             return await self._enforcer.reserve(intent.cell_id, list(after.values()), dry_run)
+        if isinstance(intent, ConfigureTwinIntent):
+            return await self._twin_control().configure(intent.override, dry_run)
         return await self._enforcer.handover(intent.ue_id, intent.cell_id, dry_run)
+
+    def _twin_control(self) -> TwinControl:
+        if self._twins is None:
+            raise Conflict("this pipeline controls no twin models")
+        return self._twins
 
     async def _rehearse(self, attempt: Attempt) -> Decided:
         """dry_run: the guard's verdict and the diff; nothing is changed, counted or kept."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.guard import GuardLimits, Rejection, TokenBucket
 from controller.ric.attempts import Attempt, Clock
-from controller.ric.intents import HandoverIntent
+from controller.ric.intents import ReserveIntent
 
 TRUSTED_RATE_PER_S = 50.0
 """Of the testbed's own local controllers, whose users hand over in bursts."""
@@ -28,8 +28,8 @@ class RateLimits:
         return self._over("xapp_rate", f"xApp {attempt.request.xapp}", rate, burst)
 
     def over_cell_rate(self, attempt: Attempt) -> Rejection | None:
-        """Takes a token of the cell; handovers change no queue."""
-        if isinstance(attempt.intent, HandoverIntent):
+        """Takes a token of the cell; only reservations change queues."""
+        if not isinstance(attempt.intent, ReserveIntent):
             return None
         name = f"cell {attempt.intent.cell_id}"
         return self._over("cell_rate", name, self._limits.cell_rate_per_s, self._limits.cell_burst)

@@ -10,21 +10,24 @@ from typing import Any
 
 from controller.audit import AppendOnlyLog, Audit
 from controller.contracts.decisions import Effect
-from controller.contracts.inventory import Inventory
+from controller.contracts.inventory import Inventory, User
 from controller.contracts.run_folder import RunFolder
+from controller.contracts.twin_models import TwinSettings
 from controller.network_state import shaped
+from controller.ric.access import Access
 from controller.ric.attempts import Applied
 from controller.ric.callers import Tokens, operator_token
 from controller.ric.decision_log import DecisionLog
 from controller.ric.decisions import Pipeline
 from controller.ric.effects import CounterPoller, EffectWatch
 from controller.ric.enforcing import Enforcing
-from controller.ric.intents import ReserveIntent
+from controller.ric.intents import HandoverIntent, ReserveIntent
 from controller.ric.judgement import UserEvidence
 from controller.ric.measurement import CounterSample
 from controller.ric.neighbours import HandoverNotices, UserTwins
 from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
+from controller.ric.twin_control import TwinControl
 from controller.ric.xapps import Xapps
 
 
@@ -53,8 +56,16 @@ class Ric:
         self.audit = Audit(self._audit_lines)
         self.centre = Centre(inventory, enforcer.reservations)
         self.decisions = DecisionLog(self._decision_lines)
+        self.twin_control = TwinControl(run, inventory)
+        self.access = Access(inventory, self.audit, self._settings_of)
         self.pipeline = Pipeline(
-            inventory, enforcer, self.decisions, self.audit, self.centre.traces, self._applied
+            inventory,
+            enforcer,
+            self.decisions,
+            self.audit,
+            self.centre.traces,
+            self._applied,
+            twins=self.twin_control,
         )
         self.notices = HandoverNotices(run, inventory)
         self.user_twins = UserTwins(run, inventory)
@@ -62,6 +73,9 @@ class Ric:
         self.poller = CounterPoller(self.read_counters, self._counted)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
         self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
+
+    def _settings_of(self, user: User) -> TwinSettings:
+        return self.twin_control.settings(user, self.enforcer.attachments()[user.ue_id])
 
     async def read_counters(self) -> CounterSample:
         return await self.enforcer.sample()
@@ -88,7 +102,7 @@ class Ric:
                 record.hops_ns["guarded"],
                 confirmed_ns,
             )
-        else:
+        elif isinstance(intent, HandoverIntent):
             self.notices.announce(intent.ue_id, intent.cell_id)
             self.effects.watch_handover(
                 record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
@@ -117,7 +131,8 @@ class Ric:
         listed = {x["descriptor_dir"] for x in xapps}
         # What is listed was deployed by hand since, or failed in its own words.
         refused = [line for where, line in self.progress.problems.items() if where not in listed]
-        found = [self._decision_lines.alarm, self._audit_lines.alarm, self.poller.alarm]
+        lines = (self._decision_lines, self._audit_lines)
+        found = [*(line.alarm for line in lines), self.poller.alarm, self.twin_control.alarm]
         return [*failed, *refused, *(alarm for alarm in found if alarm is not None)]
 
     @property
@@ -164,5 +179,6 @@ class Ric:
         self.decisions.write_pending()
         self.notices.close()
         self.user_twins.close()
+        self.twin_control.close()
         self._decision_lines.close()
         self._audit_lines.close()

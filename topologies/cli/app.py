@@ -21,6 +21,7 @@ from topologies.cli import (
     resources,
     running,
     terminal,
+    twin_models,
     vm,
     xapps,
 )
@@ -67,7 +68,10 @@ _add(TESTBED, "env", running.env)
 _add(TESTBED, "down", running.down)
 _add(TESTBED, "clean", running.clean)
 for _resource in resources.RESOURCES:
-    app.add_typer(resources.group(_resource), name=_resource.command, rich_help_panel=THINGS)
+    _group = resources.group(_resource)
+    if _resource.command == "twin":
+        twin_models.add_to(_group)
+    app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
 _add(FIGURES, "measure", figures.measure)
 _add(FIGURES, "capture", hosts.capture)
