@@ -61,8 +61,8 @@ class Pipeline:
         traces: TraceBook,
         on_applied: Callable[[Applied], None],
         limits: GuardLimits | None = None,
-        twins: TwinControl | None = None,
         clock: Clock | None = None,
+        twins: TwinControl | None = None,
     ) -> None:
         self._inventory = inventory
         self._enforcer = enforcer
