@@ -18,7 +18,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from controller.contracts.slices import Strict
 
 DESCRIPTOR_FILE = "config-file.json"
-SCOPES = ("read", "reserve", "handover", "admit", "cover", "migrate")
+SCOPES = ("read", "reserve", "handover", "admit", "cover", "migrate", "configure_twin")
 """`read`: twins and stream; the others: decisions with that action."""
 
 XappName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")]
@@ -127,6 +127,8 @@ class HolonSection(Strict):
     entry_point: Annotated[str, Field(min_length=1)]
     models: list[ModelFile] = Field(default_factory=list)
     scopes: list[str] = Field(default_factory=lambda: ["read", "reserve"])
+    slices: list[Annotated[str, Field(pattern=r"^\d{1,3}-[0-9a-f]{6}$")]] | None = None
+    """Slices (`sst-sd`) whose twin data it may read; None: all."""
     latency_budget_ms: Annotated[float, Field(gt=0)] | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     rehearse: Rehearsal | None = None

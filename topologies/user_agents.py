@@ -4,7 +4,8 @@
 users; each user has a UDP socket made in its own namespace.  At the end of a
 period the counters are read once for all users of that period; their reports
 leave one after the other, each at its user's fixed stagger.  Controlled at
-`agents.sock`: status, configure {kind or ue_id, report_period_ms}.
+`agents.sock`: status, configure {kind or ue_id, report_period_ms} (an agent that keeps to no
+model, for tests).  What twin models want comes over the network: `agent_orders`.
 """
 
 from __future__ import annotations
@@ -16,20 +17,26 @@ import sys
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import orjson
 
 from controller.contracts.addressing import COLLECTOR_IP, COLLECTOR_UDP_PORT
 from controller.contracts.inventory import Inventory, User
 from controller.contracts.run_folder import RunFolder
-from controller.contracts.twin_messages import (
-    MAX_REPORT_BYTES,
-    MAX_REPORT_PERIOD_MS,
-    MIN_REPORT_PERIOD_MS,
+from controller.contracts.twin_messages import MAX_REPORT_BYTES
+from controller.contracts.twin_models import Upload
+from topologies.agent_orders import (
+    BadOrder,
+    OrderReceiver,
+    checked_period_ms,
+    first_settings,
+    fitted,
+    parse_order,
 )
 from topologies.errors import EmulationError
 from topologies.flow_counts import FlowCounts
@@ -41,11 +48,12 @@ from topologies.user_reports import (
     FlowRates,
     Header,
     Radio,
-    encode_report,
     flow_rates,
     flow_reports,
     flow_table,
     next_boundary_ns,
+    report_document,
+    sequence_numbers,
     stagger_ns,
 )
 from topologies.user_sockets import open_sockets
@@ -85,8 +93,14 @@ class UserAgents:
         self._flow_counts = FlowCounts(FlowCounters.open(run.flow_counters), inventory)
         self._table = flow_table(self._flow_counts.flows)
         self._before = self._flow_counts.snapshot(u.ue_id for u in self._users)
-        self._sequences = _sequences(run.path / "agents.seq", len(self._users))
+        self._sequences = sequence_numbers(run.path / "agents.seq", len(self._users))
         self._sockets = open_sockets(inventory)
+        first = first_settings(inventory.twins.report_period_ms)
+        self._settings = [first] * len(self._users)
+        self._in_full = [True] * len(self._users)
+        self._batches: list[list[bytes]] = [[] for _ in self._users]
+        self._waiting: set[int] = set()
+        self._orders = OrderReceiver(self._sockets, self._order)
         self._periods_ms = [inventory.twins.report_period_ms] * len(self._users)
         self._groups: dict[int, list[int]] = {}
         self._queue: list[tuple[int, int, int, Pending | int]] = []
@@ -102,6 +116,7 @@ class UserAgents:
 
     def run(self) -> None:
         """Measure and send when due, until `end`."""
+        self._orders.start()
         self._priority = be_punctual(FIFO_PRIORITY)
         with self._changed:
             while not self._ending:
@@ -131,6 +146,8 @@ class UserAgents:
     def _regroup(self) -> None:
         self._groups = {}
         for index, period_ms in enumerate(self._periods_ms):
+            if self._settings[index].upload is Upload.POLL:
+                continue
             self._groups.setdefault(period_ms, []).append(index)
         scheduled = {work for *_, work in self._queue if isinstance(work, int)}
         for period_ms in set(self._groups) - scheduled:
@@ -143,13 +160,19 @@ class UserAgents:
         now_ns = time.time_ns()
         boundary_ns = now_ns - now_ns % (period_ms * 1_000_000)
         group = self._groups[period_ms]
+        rates = self._rates_of(group)
+        for index in group:
+            pending = Pending(index, period_ms, now_ns, rates)
+            self._waiting.add(index)
+            self._push(boundary_ns + stagger_ns(index, period_ms), pending)
+
+    def _rates_of(self, group: Sequence[int]) -> FlowRates:
+        """Since they were measured last."""
         after = self._flow_counts.snapshot(self._users[index].ue_id for index in group)
         rates = flow_rates(self._table, self._before, after)
         flow_ids = [i for u in group for i in self._table.by_user.get(self._users[u].ue_id, [])]
         self._before[flow_ids] = after[flow_ids]
-        for index in group:
-            pending = Pending(index, period_ms, now_ns, rates)
-            self._push(boundary_ns + stagger_ns(index, period_ms), pending)
+        return rates
 
     def _radio_of(self, index: int) -> Radio | None:
         """None until the emulation has written the user's row."""
@@ -167,6 +190,7 @@ class UserAgents:
 
     def _send(self, pending: Pending, due_ns: int) -> None:
         index = pending.user_index
+        self._waiting.discard(index)
         if pending.period_ms != self._periods_ms[index]:
             return  # reconfigured since; the next report covers that time, too
         radio = self._radio_of(index)
@@ -184,19 +208,65 @@ class UserAgents:
         )
         flow_ids = self._table.by_user.get(user.ue_id, [])
         flows = flow_reports(self._table, pending.rates, flow_ids)
-        payload = encode_report(header, radio, flows)
-        if len(payload) > MAX_REPORT_BYTES:
-            self._refuse(user, len(payload))
+        settings = self._settings[index]
+        document = fitted(report_document(header, radio, flows), settings, self._in_full[index])
+        self._in_full[index] = False
+        encoded = orjson.dumps(document)
+        if len(encoded) > MAX_REPORT_BYTES:
+            self._refuse(user, len(encoded))
             return
+        self._counts["reports"] += 1
+        batch = self._batches[index]
+        if sum(map(len, batch)) + len(batch) + len(encoded) > MAX_REPORT_BYTES:
+            self._transmit(index)  # as many as one datagram takes
+        batch.append(encoded)
+        if settings.upload is Upload.BATCH and len(batch) < settings.batch_reports:
+            return
+        if self._transmit(index):
+            self._lateness_ms.append((time.time_ns() - due_ns) / 1e6)
+
+    def _transmit(self, index: int) -> bool:
+        """What the user has measured, as one datagram of lines; False when its host refused."""
+        payload = b"\n".join(self._batches[index])
+        self._batches[index].clear()
         try:
             # Not connected: an ICMP error of an earlier report must not cost this one.
             self._sockets[index].sendto(payload, COLLECTOR)
         except OSError as error:
             self._counts[f"send_error_{error.errno}"] += 1
-            return
+            return False
         self._counts["sent"] += 1
         self._counts["sent_bytes"] += len(payload)
-        self._lateness_ms.append((time.time_ns() - due_ns) / 1e6)
+        return True
+
+    # -- orders (receiver's thread) -------------------------------------------
+
+    def _order(self, index: int, payload: bytes, source: tuple[str, int]) -> None:
+        with self._changed:
+            try:
+                settings = parse_order(payload, source)
+            except BadOrder:
+                self._counts["refused_orders"] += 1
+                return
+            if settings is None:
+                self._answer_poll(index)
+            elif settings != self._settings[index]:
+                self._counts["settings"] += 1
+                self._settings[index] = settings
+                self._periods_ms[index] = settings.period_ms
+                self._in_full[index] = True
+                if self._batches[index]:
+                    self._transmit(index)
+                self._regroup()
+                self._changed.notify()
+
+    def _answer_poll(self, index: int) -> None:
+        """With a measurement of now; a user whose report waits for its moment sends that one."""
+        if index in self._waiting:
+            return
+        now_ns = time.time_ns()
+        self._counts["polled"] += 1
+        self._send(Pending(index, self._periods_ms[index], now_ns, self._rates_of([index])), now_ns)
 
     def _refuse(self, user: User, size_bytes: int) -> None:
         if not self._counts["too_large"]:
@@ -230,13 +300,7 @@ class UserAgents:
         self, report_period_ms: int, kind: str | None = None, ue_id: str | None = None
     ) -> dict[str, Any]:
         """Report at another period from the next whole one on; ValueError on bad input."""
-        if type(report_period_ms) is not int or not (
-            MIN_REPORT_PERIOD_MS <= report_period_ms <= MAX_REPORT_PERIOD_MS
-        ):
-            raise ValueError(
-                f"report_period_ms {report_period_ms!r}: a whole number of "
-                f"{MIN_REPORT_PERIOD_MS}-{MAX_REPORT_PERIOD_MS} ms is right"
-            )
+        checked_period_ms(report_period_ms)
         if (kind is None) == (ue_id is None):
             raise ValueError("say whose period: either kind or ue_id")
         chosen = [
@@ -256,16 +320,6 @@ class UserAgents:
             "ue_ids": [self._users[i].ue_id for i in chosen],
             "report_period_ms": report_period_ms,
         }
-
-
-def _sequences(path: Path, count: int) -> npt.NDArray[np.int64]:
-    """Sequence numbers in a file, so that a restarted process goes on counting.
-
-    Otherwise its first reports would be replays to the local controllers.
-    """
-    if not path.exists() or path.stat().st_size != count * 8:
-        path.write_bytes(bytes(count * 8))
-    return np.memmap(path, dtype=np.int64, mode="r+", shape=(count,))
 
 
 def main(arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,24 +153,27 @@ class Header:
     period_ms: int
 
 
+def report_document(header: Header, radio: Radio, flows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A `UserReport`, JSON-ready; building the model itself costs ten times more."""
+    return {
+        "ue_id": header.ue_id,
+        "kind": header.kind,
+        "sequence": header.sequence,
+        "window": last_window(header.measured_at_ns, header.period_ms),
+        "measured_at_ns": header.measured_at_ns,
+        "period_ms": header.period_ms,
+        "cell_id": radio.cell_id,
+        "rsrp_dbm": {c: round(v, 2) for c, v in radio.rsrp_dbm.items() if not np.isnan(v)},
+        **({} if radio.quality is None else asdict(radio.quality)),
+        "position_m": [round(x, 3) for x in radio.position_m],
+        "speed_mps": round(radio.speed_mps, 3),
+        "flows": flows,
+    }
+
+
 def encode_report(header: Header, radio: Radio, flows: list[dict[str, Any]]) -> bytes:
-    """A `UserReport` as the datagram's payload; building the model itself costs ten times more."""
-    return orjson.dumps(
-        {
-            "ue_id": header.ue_id,
-            "kind": header.kind,
-            "sequence": header.sequence,
-            "window": last_window(header.measured_at_ns, header.period_ms),
-            "measured_at_ns": header.measured_at_ns,
-            "period_ms": header.period_ms,
-            "cell_id": radio.cell_id,
-            "rsrp_dbm": {c: round(v, 2) for c, v in radio.rsrp_dbm.items() if not np.isnan(v)},
-            **({} if radio.quality is None else asdict(radio.quality)),
-            "position_m": [round(x, 3) for x in radio.position_m],
-            "speed_mps": round(radio.speed_mps, 3),
-            "flows": flows,
-        }
-    )
+    """As a datagram's payload."""
+    return orjson.dumps(report_document(header, radio, flows))
 
 
 def last_window(now_ns: int, period_ms: int) -> int:
@@ -190,3 +194,13 @@ def stagger_ns(user_index: int, period_ms: int) -> int:
 
 def _delay_ms(delay_ms: float) -> float | None:
     return None if np.isnan(delay_ms) else round(max(0.0, delay_ms), 3)
+
+
+def sequence_numbers(path: Path, count: int) -> npt.NDArray[np.int64]:
+    """Sequence numbers in a file, so that a restarted process goes on counting.
+
+    Otherwise its first reports would be replays to the local controllers.
+    """
+    if not path.exists() or path.stat().st_size != count * 8:
+        path.write_bytes(bytes(count * 8))
+    return np.memmap(path, dtype=np.int64, mode="r+", shape=(count,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 
+from controller.contracts.addressing import AGENT_UDP_PORT
 from controller.contracts.inventory import Inventory, User
 from topologies.namespaces import socket_in
 
@@ -34,10 +35,9 @@ def _open_socket(user: User, netns_path: str) -> socket.socket:
     opened = socket_in(netns_path, socket.AF_INET, socket.SOCK_DGRAM)
     opened.setblocking(False)
     try:
-        opened.bind((user.infrastructure_ip, 0))
+        opened.bind((user.infrastructure_ip, AGENT_UDP_PORT))
     except OSError as error:
         opened.close()
-        raise OSError(
-            error.errno, f"{user.ue_id} cannot bind {user.infrastructure_ip}: {error.strerror}"
-        ) from error
+        place = f"{user.infrastructure_ip}:{AGENT_UDP_PORT}"
+        raise OSError(error.errno, f"{user.ue_id} cannot bind {place}: {error.strerror}") from error
     return opened

@@ -21,6 +21,8 @@ COLLECTOR_IP = "10.0.0.100"
 """Anycast: every edge server has it; the serving cell's edge receives."""
 COLLECTOR_UDP_PORT = 5500
 CENTRE_UDP_PORT = 5600
+AGENT_UDP_PORT = 5501
+"""Of every user agent, at the user's slice-0 address: settings and polls come there."""
 TWIN_EXCHANGE_TCP_PORT = 5700
 """Of every local controller, at its edge's own address: twins of users that moved."""
 

@@ -54,6 +54,11 @@ class RunFolder:
         return self.path / "token"
 
     @property
+    def twin_overrides(self) -> Path:
+        """What VL6 changed of the twin models (JSON), written by the RIC."""
+        return self.path / "twin_overrides.json"
+
+    @property
     def ovs(self) -> Path:
         """OVS_RUNDIR: db.sock, control sockets, pid files, conf.db."""
         return self.path / "ovs"

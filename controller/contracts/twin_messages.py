@@ -11,7 +11,8 @@ from __future__ import annotations
 from controller.contracts.slices import Strict
 
 MAX_REPORT_BYTES = 4096
-"""A longer report is refused by the local controller."""
+"""Of a datagram; a longer one is refused by the local controller."""
+MAX_BATCH_REPORTS = 32
 MIN_REPORT_PERIOD_MS = 20
 MAX_REPORT_PERIOD_MS = 60_000
 
@@ -45,9 +46,10 @@ class UserReport(Strict):
     period_ms: int
     cell_id: str
     rsrp_dbm: dict[str, float]
-    """Per cell, as the user measures it."""
-    position_m: tuple[float, float]
-    speed_mps: float
+    """Per cell, as the user measures it; empty when the twin model does not ask for it now."""
+    position_m: tuple[float, float] | None = None
+    speed_mps: float | None = None
+    """None: the twin model does not ask for it in this report."""
     rsrq_db: float | None = None
     """This and the next four: of the serving cell, where the radio model knows them."""
     snr_db: float | None = None
@@ -57,6 +59,10 @@ class UserReport(Strict):
     """What the radio link carries at most."""
     up_kbps: float | None = None
     flows: list[FlowReport]
+    settings_version: int = 0
+    """Of the twin model's settings that the agent works by; 0: none has reached it yet."""
+    batch_reports: int = 1
+    """Reports in a datagram (lines of JSON), so when the next one is due."""
 
 
 class SliceDemand(Strict):

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from controller.contracts.inventory import Inventory
 from controller.contracts.twin_messages import (
+    MAX_BATCH_REPORTS,
     MAX_REPORT_BYTES,
     MAX_REPORT_PERIOD_MS,
     MIN_REPORT_PERIOD_MS,
@@ -147,8 +148,9 @@ def _matches(report: UserReport, known: KnownUser, roster: Roster) -> bool:
 
 
 def _numbers(report: UserReport) -> Iterator[float]:
-    yield report.speed_mps
-    yield from report.position_m
+    if report.speed_mps is not None:
+        yield report.speed_mps
+    yield from report.position_m or ()
     yield from report.rsrp_dbm.values()
     for flow in report.flows:
         yield from (flow.demand_kbps, flow.goodput_kbps, flow.loss_ratio)
@@ -164,7 +166,8 @@ def _is_in_range(report: UserReport) -> bool:
     return (
         1 <= report.sequence <= MAX_SEQUENCE
         and report.window == report.measured_at_ns // period_ns - 1
-        and report.speed_mps >= 0
+        and (report.speed_mps is None or report.speed_mps >= 0)
+        and 1 <= report.batch_reports <= MAX_BATCH_REPORTS
         and all(low_dbm <= dbm <= high_dbm for dbm in report.rsrp_dbm.values())
         and all(
             0 <= flow.demand_kbps <= MAX_RATE_KBPS

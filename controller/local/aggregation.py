@@ -23,7 +23,10 @@ class SliceSample:
 
 @dataclass(frozen=True, slots=True)
 class UserSample:
-    """What one report says of its window; has every slice the user has a session in."""
+    """What one report says of its window; has every slice the user has a session in.
+
+    `period_ns`: until the next datagram of this user is due.
+    """
 
     window_end_ns: int
     period_ns: int
@@ -44,7 +47,8 @@ def sample_of(report: UserReport, slice_ids: Iterable[int]) -> UserSample:
             worst_delay_ms((so_far.owd_p95_ms, flow.owd_p95_ms)),
         )
     period_ns = report.period_ms * 1_000_000
-    return UserSample((report.window + 1) * period_ns, period_ns, slices)
+    due_ns = period_ns * report.batch_reports
+    return UserSample((report.window + 1) * period_ns, due_ns, slices)
 
 
 def mean_slices(samples: Sequence[UserSample]) -> Mapping[int, SliceSample]:

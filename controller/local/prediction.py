@@ -53,8 +53,10 @@ class Predictor:
         self.made = 0
 
     def observe(self, report: UserReport) -> None:
-        self._tracks.setdefault(report.ue_id, Track()).add(report)
-        self._fresh.add(report.ue_id)
+        track = self._tracks.setdefault(report.ue_id, Track())
+        track.add(report)
+        if track.samples:
+            self._fresh.add(report.ue_id)
         self.scores.observe(report)
 
     def forget(self, ue_id: str) -> None:

@@ -84,7 +84,10 @@ class Scores:
     def observe(self, report: UserReport) -> None:
         """The truth, as the user says: judges forecasts that are due by it."""
         waiting = self._of(report.ue_id)
-        at_ns, here_m = report.measured_at_ns, report.position_m
+        at_ns = report.measured_at_ns
+        here_m = report.position_m or (waiting.last[1] if waiting.last else None)
+        if here_m is None:
+            return
         while waiting.places and waiting.places[0][0] <= at_ns:
             due_ns, origin_m, forecast_m = waiting.places.popleft()
             truth_m = _between(waiting.last or (at_ns, here_m), (at_ns, here_m), due_ns)

@@ -8,8 +8,9 @@ the sockets and the state that they work on.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from controller.contracts.live_slices import inventory_with, parse
 from controller.contracts.rpc import AsyncConnection, Handler
 from controller.contracts.run_folder import RunFolder
 from controller.contracts.twin_messages import CellAggregate, UserReport
+from controller.contracts.twin_models import Override
 from controller.local import wire
 from controller.local.a3 import Measurement
 from controller.local.admission import LastReport, Rejection, admit, roster_of, serving_cell
@@ -26,9 +28,11 @@ from controller.local.aggregation import sample_of, sum_slices
 from controller.local.cell_windows import CellWindows, ClosedWindow
 from controller.local.exchange import Exchange
 from controller.local.handover_requests import HandoverRequests
+from controller.local.model_control import GREETING_PERIOD_S, ModelControl, read_overrides
 from controller.local.onnx_model import load_model
 from controller.local.prediction import DEMAND, MOBILITY, Predictor
 from controller.local.reaction import Observations
+from controller.local.status import status_document
 from controller.local.twin_migration import Arrival, versions_missing, with_head, with_history
 from controller.twins.level_one import (
     EXPIRY_PERIODS,
@@ -59,27 +63,34 @@ class LocalController:
         self._inventory = inventory
         self._roster = roster_of(inventory)
         self._slice_ids = [s.slice_id for s in inventory.slices]
-        self._cells = frozenset(c.cell_id for c in inventory.cells if c.edge == edge)
+        self.cells = frozenset(c.cell_id for c in inventory.cells if c.edge == edge)
         self._started_at_ns = time.time_ns()
         period_ms = inventory.twins.report_period_ms
-        self._windows = CellWindows(sorted(self._cells), period_ms, self._started_at_ns)
+        self.windows = CellWindows(sorted(self.cells), period_ms, self._started_at_ns)
         self.twins: dict[str, UserTwin] = {}
         self._last_reports: dict[str, LastReport] = {}
         self.observations = Observations()
-        self._predictor = Predictor(load_model(MOBILITY), load_model(DEMAND))
+        self.predictor = Predictor(load_model(MOBILITY), load_model(DEMAND))
         self._capacity_kbps = {c.cell_id: float(c.down_kbps) for c in inventory.cells}
         self._ric = AsyncConnection(run.ric_socket)
         own = {u.ue_id: u.handover for u in inventory.users if u.handover is not None}
-        self._handovers = HandoverRequests(inventory.handover, self._ask_ric, own)
+        self.handovers = HandoverRequests(inventory.handover, self._ask_ric, own)
         self._collector = wire.collector_socket()
         self._uplink = wire.aggregate_socket(hosts[edge])
+        self.models = ModelControl(
+            inventory,
+            edge,
+            read_overrides(run.twin_overrides),
+            self._order,
+            lambda ue_id: self.windows.attachment(ue_id) is not None,
+        )
         self._edge_of_cell = {c.cell_id: c.edge for c in inventory.cells}
         addresses = {name: wire.infrastructure_address(host) for name, host in hosts.items()}
         self.exchange = Exchange(addresses[edge], addresses, self._take_over)
         self.versions_lost = 0
         for user in inventory.users:
-            if user.cell_id in self._cells:
-                self._windows.attach(user.ue_id, user.cell_id, 0)
+            if user.cell_id in self.cells:
+                self.windows.attach(user.ue_id, user.cell_id, 0)
 
     # -- packets ------------------------------------------------------------
 
@@ -88,11 +99,14 @@ class LocalController:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._collector, self._drain)
         self._schedule_deadline()
+        self._greet()
 
     def close(self) -> None:
         self.exchange.close()
         self._loop.remove_reader(self._collector)
         self._deadline.cancel()
+        self._greeting.cancel()
+        self.models.close()
         self._collector.close()
         self._uplink.close()
         self._ric.close()
@@ -101,9 +115,10 @@ class LocalController:
         for datagram in wire.receive(self._collector):
             self.observations.datagrams += 1
             self.observations.bytes_on_wire += wire.wire_bytes(datagram.size_bytes)
-            rejection = self._take(datagram)
-            if rejection is not None:
-                self.observations.rejected[rejection.value] += 1
+            for part in datagram.reports():
+                rejection = self._take(part)
+                if rejection is not None:
+                    self.observations.rejected[rejection.value] += 1
 
     def _take(self, datagram: wire.Datagram) -> Rejection | None:
         now_ns = time.time_ns()
@@ -112,8 +127,8 @@ class LocalController:
         )
         if isinstance(report, Rejection):
             return report
-        attachment = self._windows.attachment(report.ue_id)
-        cell_id = serving_cell(report, attachment, self._cells)
+        attachment = self.windows.attachment(report.ue_id)
+        cell_id = serving_cell(report, attachment, self.cells)
         if cell_id is None:
             return Rejection.FOREIGN_CELL
         self._last_reports[report.ue_id] = LastReport(report.sequence, report.measured_at_ns)
@@ -121,29 +136,32 @@ class LocalController:
         # What somebody waits for first: the aggregate; the twin is read by nobody in between.
         self._aggregate(report, cell_id, datagram.arrived_at_ns)
         self._update_twin(report, cell_id, datagram)
+        self.models.heard(report)
+        if not report.rsrp_dbm:
+            return None
         measured = Measurement(cell_id, report.rsrp_dbm, report.measured_at_ns)
-        self._handovers.observe(report.ue_id, measured, report.sequence, datagram.arrived_at_ns)
+        self.handovers.observe(report.ue_id, measured, report.sequence, datagram.arrived_at_ns)
         return None
 
     def _update_twin(self, report: UserReport, cell_id: str, datagram: wire.Datagram) -> None:
         twin = self.twins.get(report.ue_id)
-        length = self._inventory.twins.history_length
+        length = self.models.settings(report.ue_id).history_length
         merged = merge_report(twin, report, datagram.payload, datagram.arrived_at_ns, length)
         if cell_id != report.cell_id:
             merged = merge_attachment(merged, cell_id, self._attached_at_ns(report.ue_id))
         self.twins[report.ue_id] = merged
-        self._predictor.observe(report)
+        self.predictor.observe(report)
 
     def _attached_at_ns(self, ue_id: str) -> int:
-        attachment = self._windows.attachment(ue_id)
+        attachment = self.windows.attachment(ue_id)
         return attachment[1] if attachment is not None else 0
 
     # -- aggregates ---------------------------------------------------------
 
     def _aggregate(self, report: UserReport, cell_id: str, arrived_at_ns: int) -> None:
-        closed = self._windows.attach(report.ue_id, cell_id, report.measured_at_ns)
+        closed = self.windows.attach(report.ue_id, cell_id, report.measured_at_ns)
         slice_ids = self._roster.users[report.ue_id].slice_ids
-        closed += self._windows.add(report.ue_id, sample_of(report, slice_ids), arrived_at_ns)
+        closed += self.windows.add(report.ue_id, sample_of(report, slice_ids), arrived_at_ns)
         for window in closed:
             self._send(window)
             if window.is_complete:
@@ -175,13 +193,13 @@ class LocalController:
 
     def _schedule_deadline(self) -> None:
         now_ns = time.time_ns()
-        delay_s = (self._windows.next_deadline_ns(now_ns) - now_ns) / 1e9
+        delay_s = (self.windows.next_deadline_ns(now_ns) - now_ns) / 1e9
         self._deadline = self._loop.call_later(delay_s, self._meet_deadline)
 
     def _meet_deadline(self) -> None:
         self._drain()  # a report that waits in the socket was in time
         now_ns = time.time_ns()
-        for window in self._windows.close_due(now_ns):
+        for window in self.windows.close_due(now_ns):
             self._send(window)
         self._expire(now_ns)
         self._predict(now_ns)
@@ -189,43 +207,49 @@ class LocalController:
 
     def _predict(self, now_ns: int) -> None:
         """At deadlines, when this period's aggregates have left."""
-        serving = {ue_id: self._windows.attachment(ue_id) for ue_id in self.twins}
+        serving = {ue_id: self.windows.attachment(ue_id) for ue_id in self.twins}
         capacity_kbps = {u: self._capacity_kbps[a[0]] for u, a in serving.items() if a is not None}
-        for ue_id, predicted in self._predictor.predict(capacity_kbps, now_ns).items():
-            self.twins[ue_id] = merge_predictions(self.twins[ue_id], predicted)
+        for ue_id, predicted in self.predictor.predict(capacity_kbps, now_ns).items():
+            twin, model = self.twins[ue_id], self.models.settings(ue_id)
+            wanted = {n: p for n, p in predicted.items() if model.predicts(n)}
+            kept = {n: p for n, p in twin.predicted.items() if model.predicts(n)}
+            twin = replace(twin, predicted=MappingProxyType(kept))
+            self.twins[ue_id] = merge_predictions(twin, wanted)
 
     # -- who is here --------------------------------------------------------
 
     def _expire(self, now_ns: int) -> None:
         """Users who have not reported for `EXPIRY_PERIODS` are no longer here."""
-        for ue_id in self._windows.attached_users():
+        for ue_id in self.windows.attached_users():
             twin = self.twins.get(ue_id)
             if twin is not None:
-                if is_expired(twin, now_ns):
+                silent_ms = (now_ns - twin.arrived_at_ns) / 1e6
+                patience_ms = EXPIRY_PERIODS * self.models.settings(ue_id).upload_period_ms
+                if is_expired(twin, now_ns) and silent_ms > patience_ms:
                     self._leave(ue_id, now_ns)
                 continue
             since_ns = max(self._started_at_ns, self._attached_at_ns(ue_id))
-            if now_ns - since_ns > EXPIRY_PERIODS * self._windows.period_ns:
+            if now_ns - since_ns > EXPIRY_PERIODS * self.windows.period_ns:
                 self._leave(ue_id, now_ns)
 
     def _leave(self, ue_id: str, now_ns: int) -> None:
         self.twins.pop(ue_id, None)
-        self._handovers.forget(ue_id)
+        self.handovers.forget(ue_id)
         self.observations.leave(ue_id)
-        self._predictor.forget(ue_id)
-        for window in self._windows.attach(ue_id, None, now_ns):
+        self.predictor.forget(ue_id)
+        for window in self.windows.attach(ue_id, None, now_ns):
             self._send(window)
 
     def _hand_over(self, ue_id: str, edge: str, now_ns: int) -> None:
         """The user is there now; its twin is kept, and readable, until it is there too."""
-        for window in self._windows.attach(ue_id, None, now_ns):
+        for window in self.windows.attach(ue_id, None, now_ns):
             self._send(window)
         twin = self.twins.get(ue_id)
         if twin is None:
             return
 
         def arrived() -> None:
-            if self._windows.attachment(ue_id) is None:
+            if self.windows.attachment(ue_id) is None:
                 self._leave(ue_id, time.time_ns())
 
         self.exchange.send(twin, edge, now_ns, arrived)
@@ -242,12 +266,20 @@ class LocalController:
                 self._last_reports[arrival.ue_id] = last
             self.twins[arrival.ue_id] = with_head(twin, arrival.twin)
         elif twin is not None:
-            length = self._inventory.twins.history_length
+            length = self.models.settings(arrival.ue_id).history_length
             merged = with_history(twin, arrival.history, length)
             self.twins[arrival.ue_id] = merged
             reports = [UserReport.model_validate_json(entry) for entry in merged.history]
-            self._predictor.adopt(reports)
+            self.predictor.adopt(reports)
             self.versions_lost += versions_missing(merged, reports[0].sequence if reports else 0)
+
+    def _order(self, payload: bytes, address: tuple[str, int]) -> None:
+        self._collector.sendto(payload, address)
+
+    def _greet(self) -> None:
+        """Users who are here and have no twin yet are asked for their first report."""
+        self.models.look_after(self.windows.attached_users(), self.twins)
+        self._greeting = self._loop.call_later(GREETING_PERIOD_S, self._greet)
 
     async def _ask_ric(self, request: DecisionRequest) -> DecisionRecord:
         record = await self._ric.call(
@@ -267,40 +299,19 @@ class LocalController:
             "slices": self.slices,
             "ages": self.ages_ms,
             "inter_arrivals": self.observations.inter_arrivals_ms,
+            "configure": self.configure,
+            "settings": lambda ue_id: self.models.settings(ue_id).model_dump(mode="json"),
         }
 
+    def configure(self, overrides: list[dict[str, Any]]) -> dict[str, int]:
+        """All of VL6's changes to twin models, as they stand now."""
+        return self.models.configure([Override.model_validate(o) for o in overrides])
+
     def status(self) -> dict[str, Any]:
-        o = self.observations
-        return {
-            "pid": os.getpid(),
-            "edge": self.edge,
-            "priority": self.priority,
-            "cells": sorted(self._cells),
-            "twins": len(self.twins),
-            "attached": len(self._windows.attached_users()),
-            "accepted": o.accepted,
-            "rejected": dict(o.rejected),
-            "updates_per_s": o.updates_per_s(time.time_ns()),
-            "datagrams": o.datagrams,
-            "bytes_on_wire": o.bytes_on_wire,
-            "kernel_drops": wire.kernel_drops(self._collector),
-            "aggregates": o.aggregates,
-            "incomplete_aggregates": o.incomplete_aggregates,
-            "aggregate_bytes_on_wire": o.aggregate_bytes_on_wire,
-            "late_reports": self._windows.late_samples,
-            "send_errors": o.send_errors,
-            "handovers": dict(self._handovers.outcomes),
-            "reaction_ms": o.reaction_ms(),
-            "predictions": self._predictor.report(),
-            "migrations": {
-                "sent": self.exchange.sent,
-                "failed": self.exchange.failed,
-                "refused": self.exchange.refused,
-                "bytes": self.exchange.bytes_sent,
-                "gaps_ms": list(self.exchange.gaps_ms),
-                "versions_lost": self.versions_lost,
-            },
-        }
+        return status_document(self, time.time_ns())
+
+    def kernel_drops(self) -> int:
+        return wire.kernel_drops(self._collector)
 
     def list_twins(self) -> list[dict[str, Any]]:
         now_ns = time.time_ns()
@@ -327,11 +338,11 @@ class LocalController:
         if ue_id not in self._roster.users or cell_id not in self._roster.cell_ids:
             raise LookupError(f"no user {ue_id!r} or no cell {cell_id!r} in the inventory")
         now_ns = time.time_ns()
-        is_here = cell_id in self._cells
+        is_here = cell_id in self.cells
         if not is_here:
             self._hand_over(ue_id, self._edge_of_cell[cell_id], now_ns)
             return {"here": False}
-        for window in self._windows.attach(ue_id, cell_id, now_ns):
+        for window in self.windows.attach(ue_id, cell_id, now_ns):
             self._send(window)
         if ue_id in self.twins:
             self.twins[ue_id] = merge_attachment(self.twins[ue_id], cell_id, now_ns)

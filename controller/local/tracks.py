@@ -39,7 +39,10 @@ class Track:
         for flow in report.flows:
             if not flow.up:
                 demand[flow.service] = demand.get(flow.service, 0.0) + flow.demand_kbps
-        self.samples.append(Sample(report.measured_at_ns, report.position_m, demand))
+        place_m = report.position_m or (self.samples[-1].position_m if self.samples else None)
+        if place_m is None:
+            return  # a model that asks for it rarely, and not yet
+        self.samples.append(Sample(report.measured_at_ns, place_m, demand))
         while report.measured_at_ns - self.samples[0].at_ns > KEPT_S * 1e9:
             self.samples.popleft()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.contracts.addressing import (
     CENTRE_IP,
@@ -17,7 +17,7 @@ from controller.contracts.addressing import (
     COLLECTOR_UDP_PORT,
 )
 from controller.contracts.inventory import Host
-from controller.contracts.twin_messages import MAX_REPORT_BYTES
+from controller.contracts.twin_messages import MAX_BATCH_REPORTS, MAX_REPORT_BYTES
 
 SO_TIMESTAMPNS = 35  # <asm-generic/socket.h>; Python's socket module has no name for these
 SO_RCVBUFFORCE = 33
@@ -42,6 +42,15 @@ class Datagram:
     source_ip: str
     arrived_at_ns: int
     """CLOCK_REALTIME, when the kernel took it from the wire."""
+
+    def reports(self) -> list[Datagram]:
+        """A line of it each; of a longer batch than there may be, and of no lines, itself."""
+        if b"\n" not in self.payload or len(self.payload) > MAX_REPORT_BYTES:
+            return [self]
+        lines = self.payload.split(b"\n")
+        if len(lines) > MAX_BATCH_REPORTS:
+            return [self]
+        return [replace(self, payload=line) for line in lines]
 
 
 def collector_socket() -> socket.socket:

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Response
 from controller.ric import (
     routes_control,
     routes_functions,
+    routes_models,
     routes_network,
     routes_slices,
     routes_twins,
@@ -64,9 +65,11 @@ def create_app(ric: Ric) -> FastAPI:
         routes_slices.router,
         routes_functions.router,
         routes_twins.router,
+        routes_models.router,
         routes_control.decisions,
         routes_control.xapps,
         routes_whatif.router,
+        routes_control.tokens,
     ):
         app.include_router(router, prefix=PREFIX)
     add_open_routes(app)

@@ -22,6 +22,8 @@ class Caller:
     name: str
     scopes: frozenset[str]
     is_operator: bool = False
+    slices: frozenset[str] | None = None
+    """`sst-sd` of the slices whose twin data it may read; None: all."""
 
     def require(self, scope: str) -> None:
         """Raises `Forbidden`."""
@@ -52,9 +54,9 @@ class Tokens:
     operator: str
     _xapps: dict[str, Caller] = field(default_factory=dict)
 
-    def issue(self, xapp_name: str, scopes: frozenset[str]) -> str:
+    def issue(self, name: str, scopes: frozenset[str], slices: frozenset[str] | None = None) -> str:
         token = secrets.token_urlsafe(24)
-        self._xapps[token] = Caller(xapp_name, scopes)
+        self._xapps[token] = Caller(name, scopes, slices=slices)
         return token
 
     def revoke(self, token: str) -> None:

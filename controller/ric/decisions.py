@@ -43,11 +43,20 @@ from controller.ric.attempts import (
 )
 from controller.ric.decision_log import DecisionLog
 from controller.ric.enforcing import Enforcing, Outcome
+from controller.ric.errors import Conflict
 from controller.ric.idempotence import Idempotence
-from controller.ric.intents import Intent, MigrateIntent, ReserveIntent, SliceIntent, resolve
+from controller.ric.intents import (
+    ConfigureTwinIntent,
+    Intent,
+    MigrateIntent,
+    ReserveIntent,
+    SliceIntent,
+    resolve,
+)
 from controller.ric.rate_limits import RATE_RULES, RateLimits
 from controller.ric.slices import SliceLife
 from controller.ric.traces import TraceBook, loop_latency_ms
+from controller.ric.twin_control import TwinControl
 from controller.slice_life import applied
 
 log = logging.getLogger(__name__)
@@ -84,9 +93,11 @@ class Pipeline:
         clock: Clock | None = None,
         *,
         slices: SliceLife,
+        twins: TwinControl | None = None,
     ) -> None:
         self._inventory = inventory
         self._enforcer = enforcer
+        self._twins = twins
         self._decisions = decisions
         self._audit = audit
         self._traces = traces
@@ -104,6 +115,8 @@ class Pipeline:
         """Raises `Malformed`, `NotFound`, or `Conflict` for an id that meant something else."""
         received_ns = self._clock.now_ns()
         intent = resolve(request, self._enforcer.inventory)
+        if isinstance(intent, ConfigureTwinIntent):
+            self._twin_control().check(intent.override)
         hops_ns = self._traces.hops_of(request.trace_id, request.hops_ns, received_ns)
         self._sequence += 1
         attempt = Attempt(
@@ -159,6 +172,8 @@ class Pipeline:
             return check_order(basis, order) or self._check_slice(intent)
         if isinstance(intent, MigrateIntent):
             return self._guard_migration(intent, basis, order)
+        if isinstance(intent, ConfigureTwinIntent):
+            return None  # checked when it came; it takes nothing from anybody
         since_ms = None
         if target.applied_at_s is not None:
             since_ms = (self._clock.now_s() - target.applied_at_s) * 1000
@@ -206,6 +221,7 @@ class Pipeline:
         return self._confirm(attempt, outcome, before)
 
     def _confirm(self, attempt: Attempt, outcome: Outcome, before: CellView | None) -> Decided:
+        is_twins = isinstance(attempt.intent, ConfigureTwinIntent)  # no packet to judge by
         record = record_of(
             attempt,
             verdict=Verdict.APPLIED,
@@ -213,6 +229,7 @@ class Pipeline:
             diff=dict(outcome.diff),
             effect_detail=dict(outcome.measured),
             loop_latency_ms=loop_latency_ms(attempt.hops_ns, self._inventory.centre_delay_ms),
+            effect=Effect.NOT_EXERCISED if is_twins else Effect.PENDING,
         )
         target = self._targets[attempt.intent.target]
         target.applied_at_s = self._clock.now_s()
@@ -230,7 +247,14 @@ class Pipeline:
             return await self._enforcer.reserve(intent.cell_id, list(after.values()), dry_run)
         if isinstance(intent, MigrateIntent):
             return await self._enforcer.migrate(intent.service, intent.host, dry_run)
+        if isinstance(intent, ConfigureTwinIntent):
+            return await self._twin_control().configure(intent.override, dry_run)
         return await self._enforcer.handover(intent.ue_id, intent.cell_id, dry_run)
+
+    def _twin_control(self) -> TwinControl:
+        if self._twins is None:
+            raise Conflict("this pipeline controls no twin models")
+        return self._twins
 
     async def _rehearse(self, attempt: Attempt) -> Decided:
         """dry_run: the guard's verdict and the diff; nothing is changed, counted or kept."""

@@ -157,6 +157,19 @@ class XappDeployment(Strict):
     name: XappName | None = None
 
 
+class TokenRequest(Strict):
+    """`slices`: `sst-sd` of those whose twin data the token reads."""
+
+    name: XappName
+    slices: Annotated[list[str], Field(min_length=1, max_length=16)]
+
+
+class TokenDocument(BaseModel):
+    name: str
+    slices: list[str]
+    token: str
+
+
 class LogDocument(BaseModel):
     xapp_name: str
     lines: list[str]

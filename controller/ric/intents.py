@@ -18,6 +18,7 @@ from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.live_slices import SliceSpec
 from controller.contracts.services import task_services
 from controller.contracts.slices import Slice, SNssai, Strict, TrafficClass
+from controller.contracts.twin_models import Changes, Override
 from controller.ric.errors import Malformed, NotFound
 from controller.xapp_descriptor import first_fault
 
@@ -145,7 +146,21 @@ class MigrateIntent:
         return self.target
 
 
-Intent = ReserveIntent | HandoverIntent | MigrateIntent | SliceIntent
+@dataclass(frozen=True)
+class ConfigureTwinIntent:
+    override: Override
+    document: tuple[dict[str, Any], dict[str, Any]]
+
+    @property
+    def target(self) -> str:
+        return f"twins of {self.override.scope}"
+
+    @property
+    def lock(self) -> str:
+        return "twin models"
+
+
+Intent = ReserveIntent | HandoverIntent | MigrateIntent | SliceIntent | ConfigureTwinIntent
 
 
 def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
@@ -159,6 +174,8 @@ def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
         return _cover(request, inventory)
     if request.action is Action.MIGRATE:
         return _migrate(request, inventory)
+    if request.action is Action.CONFIGURE_TWIN:
+        return _configure_twin(request)
     return _reserve(request, inventory)
 
 
@@ -247,6 +264,17 @@ def _reserve(request: DecisionRequest, inventory: Inventory) -> ReserveIntent:
         name += f"/{target.s_nssai}/{changes[0].traffic_class.value}"
     canonical = target.model_dump(mode="json", exclude_none=True)
     return ReserveIntent(cell_id, tuple(changes), predicted, name, (canonical, parameters))
+
+
+def _configure_twin(request: DecisionRequest) -> ConfigureTwinIntent:
+    """Whether the network has such twins is `TwinControl.check`'s question."""
+    if "changes" in request.target:
+        raise Malformed("target.changes: changes are the parameters", "target: whose twins")
+    changes = _parse(Changes, request.parameters, "parameters")
+    canonical = changes.model_dump(mode="json", exclude_defaults=True)
+    override = _parse(Override, {**request.target, "changes": canonical}, "target")
+    target = override.model_dump(mode="json", exclude={"changes"}, exclude_none=True)
+    return ConfigureTwinIntent(override, (target, canonical))
 
 
 def _handover(request: DecisionRequest, inventory: Inventory) -> HandoverIntent:

@@ -28,7 +28,7 @@ class RateLimits:
         return self._over("xapp_rate", f"xApp {attempt.request.xapp}", rate, burst)
 
     def over_cell_rate(self, attempt: Attempt) -> Rejection | None:
-        """Takes a token of the cell; handovers change no queue."""
+        """Takes a token of the cell; only reservations change queues."""
         if not isinstance(attempt.intent, ReserveIntent):
             return None
         name = f"cell {attempt.intent.cell_id}"

@@ -14,7 +14,13 @@ from controller.contracts.decisions import (
     Effect,
     Verdict,
 )
-from controller.ric.documents import LogDocument, XappDeployment, XappDocument
+from controller.ric.documents import (
+    LogDocument,
+    TokenDocument,
+    TokenRequest,
+    XappDeployment,
+    XappDocument,
+)
 from controller.ric.errors import Conflict, Forbidden, Malformed, NotFound
 from controller.ric.gate import AnyCaller, Operator, Reader, TheRic
 from controller.ric.responses import error_response, json_response
@@ -22,6 +28,7 @@ from controller.ric.xapps import Deployment
 
 decisions = APIRouter(tags=["decisions"])
 xapps = APIRouter(tags=["xapps"])
+tokens = APIRouter(tags=["tokens"])
 
 
 @decisions.post("/decisions", response_model=DecisionRecord)
@@ -44,30 +51,47 @@ async def decide(ric: TheRic, caller: AnyCaller, request: DecisionRequest) -> Re
 @decisions.get("/decisions", response_model=list[DecisionRecord])
 async def list_decisions(
     ric: TheRic,
-    _: Reader,
+    caller: Reader,
     last: Annotated[int, Query(ge=1, le=20_000)] = 100,
     xapp: str | None = None,
     action: Action | None = None,
     verdict: Verdict | None = None,
     effect: Effect | None = None,
 ) -> Response:
-    """The newest, oldest of them first."""
+    """The newest, oldest of them first; with a token for some slices only the caller's own."""
     wanted = {"xapp": xapp, "action": action, "verdict": verdict, "effect": effect}
     filters = {name: value for name, value in wanted.items() if value is not None}
     found = [
         record
         for record in ric.decisions.newest(20_000)
         if all(getattr(record, name) == value for name, value in filters.items())
+        and (caller.slices is None or record.xapp == caller.name)
     ]
     return json_response([record.model_dump(mode="json") for record in found[-last:]])
 
 
 @decisions.get("/decisions/{decision_id}", response_model=DecisionRecord)
-async def show_decision(ric: TheRic, _: Reader, decision_id: str) -> Response:
+async def show_decision(ric: TheRic, caller: Reader, decision_id: str) -> Response:
     record = ric.decisions.get(decision_id)
+    if record is not None and record.xapp != caller.name:
+        ric.access.require_all(caller, f"decision {decision_id}")
     if record is None:
         raise NotFound(f"unknown decision {decision_id!r}", "see /api/v1/decisions")
     return json_response(record.model_dump(mode="json"))
+
+
+@tokens.post("/tokens", response_model=TokenDocument, status_code=201)
+async def issue_token(ric: TheRic, _: Operator, request: TokenRequest) -> Response:
+    """A token that only reads, and only twin data of these slices; it ends with the RIC."""
+    known = {str(s.s_nssai) for s in ric.inventory.slices}
+    for s_nssai in request.slices:
+        if s_nssai not in known:
+            raise NotFound(f"unknown slice {s_nssai!r}", f"slices: {', '.join(sorted(known))}")
+    if any(x["xapp_name"] == request.name for x in ric.xapps.documents()):
+        raise Conflict(f"{request.name} is an xApp's name", "choose another")
+    token = ric.tokens.issue(request.name, frozenset({"read"}), frozenset(request.slices))
+    ric.audit.note("token issued", request.name, slices=request.slices)
+    return json_response({"name": request.name, "slices": request.slices, "token": token}, 201)
 
 
 @xapps.get("/xapps", response_model=list[XappDocument])

@@ -20,7 +20,7 @@ from controller.ric.gate import Reader, TheRic
 from controller.ric.placebo import Placebo
 from controller.ric.responses import json_response
 from controller.ric.state import Ric
-from controller.ric.stream import Filter, Subscription
+from controller.ric.stream import Event, Filter, Rewrite, Subscription
 from controller.twins.twin import Twin, twin_document, twin_summary
 
 router = APIRouter(tags=["twins"])
@@ -32,6 +32,19 @@ Kind = Literal["slices", "cells"]
 def placebo_for(ric: Ric, caller: Caller) -> Placebo | None:
     """What shuffles this caller's twin data; None: it sees them as they are."""
     return None if caller.is_operator else ric.placebo
+
+
+def rewrite(ric: Ric, caller: Caller) -> Rewrite | None:
+    """What turns an event into what this caller may see of it."""
+    placebo = placebo_for(ric, caller)
+    if caller.slices is None:
+        return placebo.event if placebo else None
+
+    def allowed(event: Event) -> Event | None:
+        shown = placebo.event(event) if placebo else event
+        return ric.access.event(caller, shown)
+
+    return allowed
 
 
 def centre_twins(ric: Ric, kind: Kind) -> Mapping[str, Twin]:
@@ -60,52 +73,64 @@ def centre_summaries(ric: Ric, kind: Kind) -> list[dict[str, Any]]:
 
 
 @router.get("/twins", response_model=list[TwinSummary])
-async def list_twins(ric: TheRic, _: Reader) -> Response:
+async def list_twins(ric: TheRic, caller: Reader) -> Response:
     headers: dict[str, str] = {}
     users = await user_summaries(ric, headers)
     twins = [*users, *centre_summaries(ric, "slices"), *centre_summaries(ric, "cells")]
-    return json_response(twins, headers=headers)
+    return json_response(ric.access.summaries(caller, twins), headers=headers)
 
 
 @router.get("/twins/users", response_model=list[TwinSummary])
-async def list_user_twins(ric: TheRic, _: Reader) -> Response:
+async def list_user_twins(ric: TheRic, caller: Reader) -> Response:
     headers: dict[str, str] = {}
-    return json_response(await user_summaries(ric, headers), headers=headers)
+    twins = ric.access.summaries(caller, await user_summaries(ric, headers))
+    return json_response(twins, headers=headers)
 
 
 @router.get("/twins/users/{ue_id}")
-async def show_user_twin(ric: TheRic, _: Reader, ue_id: str) -> Response:
+async def show_user_twin(ric: TheRic, caller: Reader, ue_id: str) -> Response:
     """Attributes nested by group and service, each with its unit, age and source."""
-    return json_response(await ric.user_twins.twin(ue_id, ric.enforcer.attachments()))
+    ric.access.require_user(caller, ue_id)
+    document = await ric.user_twins.twin(ue_id, ric.enforcer.attachments())
+    return json_response(ric.access.user_twin(caller, document))
 
 
 @router.get("/twins/users/{ue_id}/history")
 async def show_user_history(
-    ric: TheRic, _: Reader, ue_id: str, attribute: str | None = None, last: Last = 60
+    ric: TheRic, caller: Reader, ue_id: str, attribute: str | None = None, last: Last = 60
 ) -> Response:
     """Reports merged into the twin, oldest first; `attribute`: one field of them only."""
-    reports = await ric.user_twins.history(ue_id, last, ric.enforcer.attachments())
+    ric.access.require_user(caller, ue_id)
+    whole = await ric.user_twins.history(ue_id, last, ric.enforcer.attachments())
+    reports = [ric.access.report(caller, ue_id, report) for report in whole]
     if attribute is None:
         return json_response(reports)
-    if reports and attribute not in reports[0]:
+    if any(attribute in r for r in whole) and not any(attribute in r for r in reports):
+        raise ric.access.deny(caller, f"{attribute} of {ue_id}")
+    if reports and not any(attribute in r for r in reports):
         known = ", ".join(sorted(reports[0]))
         raise NotFound(f"no attribute {attribute!r} in reports of {ue_id}", f"attributes: {known}")
     return json_response(
         [
             {"window": r["window"], "measured_at": r["measured_at_ns"], "value": r[attribute]}
             for r in reports
+            if attribute in r
         ]
     )
 
 
 @router.get("/twins/{kind}", response_model=list[TwinSummary])
-async def list_centre_twins(ric: TheRic, _: Reader, kind: Kind) -> Response:
-    return json_response(centre_summaries(ric, kind))
+async def list_centre_twins(ric: TheRic, caller: Reader, kind: Kind) -> Response:
+    return json_response(ric.access.summaries(caller, centre_summaries(ric, kind)))
 
 
 @router.get("/twins/{kind}/{twin_id}", response_model=TwinDocument)
 async def show_centre_twin(ric: TheRic, caller: Reader, kind: Kind, twin_id: str) -> Response:
     document = twin_document(existing_twin(ric, kind, twin_id), time.time_ns())
+    if kind == "slices":
+        ric.access.require_slice(caller, twin_id)
+    else:
+        document = ric.access.cell_twin(caller, document)
     placebo = placebo_for(ric, caller)
     return json_response(placebo.twin(document) if placebo else document)
 
@@ -115,6 +140,10 @@ async def show_centre_history(
     ric: TheRic, caller: Reader, kind: Kind, twin_id: str, attribute: str, last: Last = 60
 ) -> Response:
     twin = existing_twin(ric, kind, twin_id)
+    if kind == "slices":
+        ric.access.require_slice(caller, twin_id)
+    else:
+        ric.access.require_cell_attribute(caller, attribute)
     points = ric.centre.history.last(twin.kind, twin_id, attribute, last)
     if not points:
         known = ", ".join(ric.centre.history.attributes(twin.kind, twin_id)) or "none yet"
@@ -143,15 +172,16 @@ async def stream(
         existing_twin(ric, "cells" if kind == "cell" else "slices", id)
     if id is not None and kind == "decision":
         raise Malformed("decisions cannot be filtered by id", "read /api/v1/decisions/{id}")
-    placebo = placebo_for(ric, caller)
-    subscription = Subscription(
-        caller.name, Filter(kind, id, period_ms), placebo.event if placebo else None
-    )
+    if kind == "slice" and id is not None:
+        ric.access.require_slice(caller, id)
+    if kind == "decision":
+        ric.access.require_all(caller, "the stream of decisions")
+    subscription = Subscription(caller.name, Filter(kind, id, period_ms), rewrite(ric, caller))
     try:
         ric.centre.stream.subscribe(subscription)
     except ValueError as error:
         raise Conflict(str(error), "close one first") from None
-    if not caller.is_operator:
+    if ric.xapps.is_deployed(caller.name):
         ric.xapps.mark_ready(caller.name)
 
     async def lines() -> AsyncIterator[bytes]:

@@ -10,16 +10,18 @@ from typing import Any
 
 from controller.audit import AppendOnlyLog, Audit
 from controller.contracts.decisions import Effect
-from controller.contracts.inventory import Inventory
+from controller.contracts.inventory import Inventory, User
 from controller.contracts.run_folder import RunFolder
+from controller.contracts.twin_models import TwinSettings
 from controller.network_state import shaped
+from controller.ric.access import Access
 from controller.ric.attempts import Applied
 from controller.ric.callers import Tokens, operator_token
 from controller.ric.decision_log import DecisionLog
 from controller.ric.decisions import Pipeline
 from controller.ric.effects import CounterPoller, EffectWatch
 from controller.ric.enforcing import Enforcing
-from controller.ric.intents import MigrateIntent, ReserveIntent, SliceIntent
+from controller.ric.intents import HandoverIntent, MigrateIntent, ReserveIntent, SliceIntent
 from controller.ric.judgement import UserEvidence
 from controller.ric.measurement import CounterSample
 from controller.ric.neighbours import HandoverNotices, UserTwins
@@ -28,6 +30,7 @@ from controller.ric.placebo import Placebo
 from controller.ric.presence import WatchedPresence
 from controller.ric.rehearsal import whatif_of
 from controller.ric.slices import SliceLife
+from controller.ric.twin_control import TwinControl
 from controller.ric.xapps import Xapps
 
 
@@ -57,6 +60,8 @@ class Ric:
         self.centre = Centre(inventory, enforcer.reservations)
         self.decisions = DecisionLog(self._decision_lines)
         self.slices = SliceLife(run, enforcer, self.audit, self._slices_changed)
+        self.twin_control = TwinControl(run, inventory)
+        self.access = Access(inventory, self.audit, self._settings_of)
         self.pipeline = Pipeline(
             inventory,
             enforcer,
@@ -65,6 +70,7 @@ class Ric:
             self.centre.traces,
             self._applied,
             slices=self.slices,
+            twins=self.twin_control,
         )
         self.notices = HandoverNotices(run, inventory)
         self.user_twins = UserTwins(run, inventory)
@@ -78,6 +84,9 @@ class Ric:
     def inventory(self) -> Inventory:
         """What the emulation built, with the slices of the moment."""
         return self.enforcer.inventory
+
+    def _settings_of(self, user: User) -> TwinSettings:
+        return self.twin_control.settings(user, self.enforcer.attachments()[user.ue_id])
 
     async def read_counters(self) -> CounterSample:
         return await self.enforcer.sample()
@@ -116,7 +125,7 @@ class Ric:
             seen = bool(record.effect_detail.get("served_at_target"))
             effect = Effect.VERIFIED if seen else Effect.NOT_EXERCISED
             self.decisions.judge(record.decision_id, effect, record.effect_detail)
-        else:
+        elif isinstance(intent, HandoverIntent):
             self.notices.announce(intent.ue_id, intent.cell_id)
             self.effects.watch_handover(
                 record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
@@ -162,7 +171,8 @@ class Ric:
         listed = {x["descriptor_dir"] for x in xapps}
         # What is listed was deployed by hand since, or failed in its own words.
         refused = [line for where, line in self.progress.problems.items() if where not in listed]
-        found = [self._decision_lines.alarm, self._audit_lines.alarm, self.poller.alarm]
+        lines = (self._decision_lines, self._audit_lines)
+        found = [*(line.alarm for line in lines), self.poller.alarm, self.twin_control.alarm]
         ours = [alarm for alarm in found if alarm is not None]
         return [*failed, *refused, *self.enforcer.alarms(), *ours]
 
@@ -211,5 +221,6 @@ class Ric:
         self.notices.close()
         self.slices.close()
         self.user_twins.close()
+        self.twin_control.close()
         self._decision_lines.close()
         self._audit_lines.close()

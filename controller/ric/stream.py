@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 Event = dict[str, Any]
-Rewrite = Callable[[Event], Event]
+Rewrite = Callable[[Event], Event | None]
 
 KINDS = ("cell", "slice", "decision")
 QUEUE_EVENTS = 256
@@ -33,7 +33,7 @@ class Filter:
 
 @dataclass(eq=False)
 class Subscription:
-    """One consumer; `rewrite` changes what this consumer sees (placebo)."""
+    """One consumer; `rewrite` changes what it sees (access, placebo), None: not this event."""
 
     consumer: str
     wanted: Filter
@@ -51,14 +51,17 @@ class Subscription:
         event_id = str(event["id"])
         if self.wanted.twin_id not in (None, event_id):
             return
+        if self.rewrite is not None:
+            rewritten = self.rewrite(event)
+            if rewritten is None:
+                return
+            line = encode(rewritten)
         if self.wanted.period_ms:
             last_ns = self._sent_at_ns.get(event_id, 0)
             # 5 % of grace, or a period equal to the twins' would skip events at jitter.
             if now_ns - last_ns < self.wanted.period_ms * 950_000:
                 return
             self._sent_at_ns[event_id] = now_ns
-        if self.rewrite is not None:
-            line = encode(self.rewrite(event))
         if len(self._lines) >= QUEUE_EVENTS:
             self._lines.popleft()
             self.dropped += 1

@@ -142,6 +142,9 @@ class Xapps:
             raise NotFound(f"unknown xApp {name!r}", f"xApps: {known}")
         return self._xapps[name]
 
+    def is_deployed(self, name: str) -> bool:
+        return name in self._xapps
+
     def documents(self) -> list[dict[str, Any]]:
         return [self._xapps[name].document() for name in sorted(self._xapps)]
 
@@ -183,7 +186,11 @@ class Xapps:
         name = deployment.name or descriptor.xapp_name
         if name in self._xapps and self._xapps[name].state in (State.STARTING, State.RUNNING):
             raise Conflict(f"xApp {name} is deployed already", "undeploy it, or give another name")
-        token = self._tokens.issue(name, frozenset(holon.scopes))
+        token = self._tokens.issue(
+            name,
+            frozenset(holon.scopes),
+            None if holon.slices is None else frozenset(holon.slices),
+        )
         log_path = self._run.logs / f"xapp-{name}.log"
         xapp = Xapp(name, descriptor, holon, folder, deployment.placement, log_path, token)
         launch = Launch(

@@ -76,6 +76,7 @@ class UserTwin:
     measured_at_ns: int
     arrived_at_ns: int
     period_ms: int
+    """Between two datagrams of the user, so a batch counts as one."""
     attributes: Mapping[str, Attribute]
     history: tuple[bytes, ...]
     predicted: Mapping[str, Prediction] = field(default_factory=lambda: MappingProxyType({}))
@@ -110,7 +111,7 @@ def merge_report(
         version=report.sequence,
         measured_at_ns=report.measured_at_ns,
         arrived_at_ns=arrived_at_ns,
-        period_ms=report.period_ms,
+        period_ms=report.period_ms * report.batch_reports,
         attributes=MappingProxyType(_newest(before, reported)),
         history=(*history[max(0, len(history) - history_length + 1) :], encoded),
         predicted=twin.predicted if twin is not None else MappingProxyType({}),
@@ -191,6 +192,7 @@ def _reported_values(report: UserReport) -> dict[str, Any]:
     for name in ("rsrq_db", "snr_db", "cqi", "down_kbps", "up_kbps"):
         if getattr(report, name) is not None:
             values[f"connectivity.{name}"] = getattr(report, name)
+    values = {name: value for name, value in values.items() if value not in (None, {})}
     by_service: dict[str, list[FlowReport]] = {}
     for flow in report.flows:
         direction = "up" if flow.up else "down"

@@ -24,6 +24,7 @@ from topologies.cli import (
     services,
     slices,
     terminal,
+    twin_models,
     vm,
     whatif,
     xapps,
@@ -75,9 +76,10 @@ for _resource in resources.RESOURCES:
     _group = resources.group(_resource)
     if _resource.command in _MORE:
         _MORE[_resource.command](_group)
-    app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
     if _resource.command == "service":
         _group.command("migrate")(services.migrate)
+    if _resource.command == "twin":
+        twin_models.add_to(_group)
     app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(functions.commands, name="vnf", rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)

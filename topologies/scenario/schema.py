@@ -152,7 +152,7 @@ PROPAGATION: dict[str, Propagation] = {
 
 class UserSpec(Strict):
     name: Name
-    type: Literal["vehicle", "phone", "sensor", "robot"]
+    type: Literal["vehicle", "phone", "sensor", "robot", "uav-access-point"]
     slices: Annotated[list[str], Field(min_length=1)]
     """Slice names; the first is the session a plain socket uses."""
     mobility: Mobility

@@ -1,0 +1,155 @@
+"""Which twin data a token may read: its slices' attributes only, streams included.
+
+A caller without a list of slices (the operator, an xApp whose descriptor names none)
+reads all slices; `readers: operator` in a twin model hides an attribute from every
+xApp.  What is asked for by name and not allowed is refused and audited; what stands
+beside something allowed in one document is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from controller.audit import Audit
+from controller.contracts.inventory import Inventory, User
+from controller.contracts.twin_models import Readers, TwinSettings
+from controller.ric.callers import Caller
+from controller.ric.errors import Forbidden
+
+Document = dict[str, Any]
+
+
+class Access:
+    """`settings_of`: a user's twin model as it is now."""
+
+    def __init__(
+        self, inventory: Inventory, audit: Audit, settings_of: Callable[[User], TwinSettings]
+    ) -> None:
+        self._users = {u.ue_id: u for u in inventory.users}
+        self._names = {s.slice_id: str(s.s_nssai) for s in inventory.slices}
+        self._audit = audit
+        self._settings_of = settings_of
+        self.denied = 0
+
+    def deny(self, caller: Caller, what: str) -> Forbidden:
+        """To be raised; the audit has it."""
+        self.denied += 1
+        slices = ", ".join(sorted(caller.slices or ())) or "none"
+        self._audit.note("read denied", caller.name, what=what, slices=sorted(caller.slices or ()))
+        return Forbidden(f"{caller.name} may not read {what}", f"its token's slices: {slices}")
+
+    def may_read_slice(self, caller: Caller, s_nssai: str) -> bool:
+        return caller.slices is None or s_nssai in caller.slices
+
+    def require_slice(self, caller: Caller, s_nssai: str) -> None:
+        if not self.may_read_slice(caller, s_nssai):
+            raise self.deny(caller, f"the twin of slice {s_nssai}")
+
+    def may_read_user(self, caller: Caller, ue_id: str) -> bool:
+        user = self._users.get(ue_id)
+        if user is None or caller.slices is None:
+            return True  # an unknown user is the route's 404
+        return any(str(s.s_nssai) in caller.slices for s in user.sessions)
+
+    def require_user(self, caller: Caller, ue_id: str) -> None:
+        if not self.may_read_user(caller, ue_id):
+            raise self.deny(caller, f"the twin of {ue_id}")
+
+    def require_all(self, caller: Caller, what: str) -> None:
+        """Of what is not any slice's own."""
+        if caller.slices is not None:
+            raise self.deny(caller, what)
+
+    # -- documents --------------------------------------------------------------
+
+    def user_twin(self, caller: Caller, document: Document) -> Document:
+        """Without services of other slices and attributes that its model hides."""
+        ue_id = document.get("id", "")
+        hidden = self._hidden(caller, ue_id)
+        services = {
+            name: {
+                direction: self._without(leaves, hidden, "services")
+                for direction, leaves in directions.items()
+            }
+            for name, directions in document.get("services", {}).items()
+            if self._is_own_service(caller, directions)
+        }
+        shown = {**document}
+        for group in ("connectivity", "user"):
+            if group in document:
+                shown[group] = self._without(document[group], hidden, group)
+        return {**shown, "services": services} if "services" in document else shown
+
+    def report(self, caller: Caller, ue_id: str, report: Document) -> Document:
+        """One entry of a user's history, cut the same way."""
+        hidden = self._hidden(caller, ue_id)
+        fields = {
+            "connectivity.serving_cell": "cell_id",
+            "connectivity.rsrp_dbm": "rsrp_dbm",
+            "user.location_m": "position_m",
+            "user.speed_mps": "speed_mps",
+        }
+        drop = {field for attribute, field in fields.items() if attribute in hidden}
+        shown = {k: v for k, v in report.items() if k not in drop}
+        if "flows" in report:
+            shown["flows"] = [
+                {k: v for k, v in flow.items() if f"services.{k}" not in hidden}
+                for flow in report["flows"]
+                if self._is_own(caller, flow["slice_id"])
+            ]
+        return shown
+
+    def cell_twin(self, caller: Caller, document: Document) -> Document:
+        """Attributes named `<name>.<sst-sd>` of other slices are left out."""
+        if caller.slices is None:
+            return document
+        others = set(self._names.values()) - caller.slices
+        attributes = {
+            name: value
+            for name, value in document["attributes"].items()
+            if name.partition(".")[2] not in others
+        }
+        return {**document, "attributes": attributes}
+
+    def require_cell_attribute(self, caller: Caller, attribute: str) -> None:
+        name = attribute.partition(".")[2]
+        if name in self._names.values() and not self.may_read_slice(caller, name):
+            raise self.deny(caller, f"attribute {attribute} of a cell")
+
+    def event(self, caller: Caller, event: Document) -> Document | None:
+        """A stream event as the caller may see it; None: not at all."""
+        if caller.slices is None:
+            return event
+        if event["kind"] == "slice":
+            return event if event["id"] in caller.slices else None
+        if event["kind"] != "cell":
+            return None
+        own = [s for s in event["slices"] if self._is_own(caller, s["slice_id"])]
+        return {**event, "slices": own}
+
+    def summaries(self, caller: Caller, twins: Iterable[Document]) -> list[Document]:
+        return [t for t in twins if self._is_listed(caller, t)]
+
+    def _is_listed(self, caller: Caller, twin: Document) -> bool:
+        if twin["kind"] == "user":
+            return self.may_read_user(caller, twin["id"])
+        return twin["kind"] != "slice" or self.may_read_slice(caller, twin["id"])
+
+    # -- rules --------------------------------------------------------------------
+
+    def _is_own(self, caller: Caller, slice_id: int) -> bool:
+        return caller.slices is None or self._names.get(slice_id) in caller.slices
+
+    def _is_own_service(self, caller: Caller, directions: Mapping[str, Any]) -> bool:
+        return all(self._is_own(caller, d["slice_id"]["value"]) for d in directions.values())
+
+    def _hidden(self, caller: Caller, ue_id: str) -> set[str]:
+        if caller.is_operator or ue_id not in self._users:
+            return set()
+        attributes = self._settings_of(self._users[ue_id]).attributes
+        return {name for name, a in attributes.items() if a.readers is Readers.OPERATOR}
+
+    @staticmethod
+    def _without(leaves: Mapping[str, Any], hidden: set[str], group: str) -> Document:
+        return {name: value for name, value in leaves.items() if f"{group}.{name}" not in hidden}
