@@ -126,7 +126,9 @@ class Migration:
             "downtime_ms": (live_ns - figures["frozen_ns"]) / 1e6,
             "duration_ms": (time.time_ns() - started_ns) / 1e6,
         }
-        return EnforcementResult(result.confirmations, result.diff, result.hops_ns, measured)
+        return EnforcementResult(
+            result.confirmations, result.diff, result.hops_ns, measured=measured
+        )
 
     async def _prepare(self) -> dict[str, Any]:
         """Until source (frozen) and target hold the same state."""

@@ -22,7 +22,6 @@ import orjson
 from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
 from controller.contracts.live_slices import inventory_with, parse
-from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder
 from topologies import sessions
 from topologies.bridge_guard import BridgeGuard
@@ -36,6 +35,7 @@ from topologies.ovs import PrivateOvs
 from topologies.radio_shaper import RadioShaper
 from topologies.radio_state import RadioState
 from topologies.radio_updates import RadioUpdates
+from topologies.readiness import READY_TIMEOUT_S, Progress, await_local_controllers
 from topologies.repairs import Repairs
 from topologies.scenario.radio import Tr38901Radio
 from topologies.scenario.schema import Scenario
@@ -51,19 +51,6 @@ SUPERVISE_PERIOD_S = 0.1
 """While vswitchd is gone, nothing is forwarded."""
 CONFIGURATION_PERIOD_S = 1.0
 TRACE_RATE_CHANGE_RATIO = 0.1
-READY_TIMEOUT_S = stretched_s(30.0)
-
-
-class Progress:
-    """Steps of bring-up as JSON lines, followed by `testbed.sh up`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def step(self, step: str, error: str | None = None) -> None:
-        line = {"step": step, "error": error, "at_ns": time.time_ns()}
-        with self._path.open("ab") as file:
-            file.write(orjson.dumps(line) + b"\n")
 
 
 class Emulation:
@@ -134,22 +121,7 @@ class Emulation:
     async def install_slices(self) -> None:
         self.progress.step("slices")
         await self._await_ric("ready", "slices not installed")
-        await self._await_local_controllers()
-
-    async def _await_local_controllers(self) -> None:
-        """A testbed without one has no user twins: say so now, not when they are missed."""
-        deadline_s = time.monotonic() + READY_TIMEOUT_S
-        for edge in sorted({c.edge for c in self.inventory.cells}):
-            path = self.run.local_controller_socket(edge)
-            while True:
-                self.supervisor.require_alive(f"local-{edge}")
-                with contextlib.suppress(rpc.RpcUnavailable):
-                    await asyncio.to_thread(rpc.call, path, "status", READY_TIMEOUT_S)
-                    break
-                if time.monotonic() > deadline_s:
-                    last = self.supervisor.last_line(f"local-{edge}")
-                    raise EmulationError(f"local controller of {edge} does not answer; {last}")
-                await asyncio.sleep(0.05)
+        await await_local_controllers(self.run, self.inventory, self.supervisor)
 
     async def deploy_xapps(self) -> None:
         """The scenario's (the RIC does that by itself), then those of `--xapp`."""

@@ -81,7 +81,7 @@ class LocalController:
             inventory,
             edge,
             read_overrides(run.twin_overrides),
-            self._order,
+            self._collector.sendto,
             lambda ue_id: self.windows.attachment(ue_id) is not None,
         )
         self._edge_of_cell = {c.cell_id: c.edge for c in inventory.cells}
@@ -273,9 +273,6 @@ class LocalController:
             self.predictor.adopt(reports)
             self.versions_lost += versions_missing(merged, reports[0].sequence if reports else 0)
 
-    def _order(self, payload: bytes, address: tuple[str, int]) -> None:
-        self._collector.sendto(payload, address)
-
     def _greet(self) -> None:
         """Users who are here and have no twin yet are asked for their first report."""
         self.models.look_after(self.windows.attached_users(), self.twins)
@@ -338,8 +335,7 @@ class LocalController:
         if ue_id not in self._roster.users or cell_id not in self._roster.cell_ids:
             raise LookupError(f"no user {ue_id!r} or no cell {cell_id!r} in the inventory")
         now_ns = time.time_ns()
-        is_here = cell_id in self.cells
-        if not is_here:
+        if cell_id not in self.cells:
             self._hand_over(ue_id, self._edge_of_cell[cell_id], now_ns)
             return {"here": False}
         for window in self.windows.attach(ue_id, cell_id, now_ns):

@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 import pytest
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
@@ -174,7 +173,7 @@ class TestIsolation:
     def test_what_is_not_carried_is_dropped_and_counted(self, net: Enforced) -> None:
         before = counters(net)
         mac = net.testbed.inventory.host("ue1").mac
-        inject(net, "ue1", Ether(src=mac, dst=GATEWAY_MAC) / IPv6(dst="2001:db8::1") / Raw(b"x"))
+        inject(net, "ue1", Ether(src=mac, dst=GATEWAY_MAC, type=0x8847) / Raw(b"x"))
         after = counters(net)
         assert after.unsupported_drops - before.unsupported_drops == 20
 

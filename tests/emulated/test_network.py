@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from controller.contracts.addressing import CENTRE_IP, GATEWAY_MAC
+from controller.contracts.addressing import CENTRE_IP, GATEWAY_MAC, ipv6_of
 from controller.contracts.slices import TrafficClass, dscp_of
 from tests.emulated import networks, plain_forwarding
 from tests.emulated.paced_udp import send_and_count
@@ -154,8 +154,9 @@ class TestHosts:
             assert f"src {session.ip} " in route
         plain = testbed.in_host("ue1", "ip", "route", "get", "192.0.2.1")
         assert f"src {user.sessions[0].ip} " in plain  # the first session is the default one
-        addresses = testbed.in_host("ue1", "ip", "-6", "addr")
-        assert addresses.strip() == ""
+        addresses = testbed.in_host("ue1", "ip", "-6", "-o", "addr", "show", "dev", "ue1-eth0")
+        assert "fe80:" not in addresses
+        assert all(ipv6_of(session.ip) in addresses for session in user.sessions)
         testbed.in_host("ue1", "ping", "-c", "1", "-W", "2", testbed.service("stream").address)
         neighbours = testbed.in_host("ue1", "ip", "neigh")
         assert GATEWAY_MAC in neighbours

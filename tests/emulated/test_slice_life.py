@@ -273,7 +273,7 @@ class TestRefusals:
     def test_without_ryu_what_was_half_made_is_undone(self, net: Enforced) -> None:
         before = carried(net)
         net.kill_ryu()
-        net.enforcer.events.clear()
+        net.enforcer.repairs.lines.clear()
         try:
             outcome = net.run(net.enforcer.change_slices(create()))
             assert not outcome.result.confirmed
@@ -283,5 +283,7 @@ class TestRefusals:
         finally:
             net.start_ryu()
         done = {"core", "air", "ap1", "ap2"}
-        net.watch_until(lambda: done <= {e.split()[1].rstrip(":") for e in net.enforcer.events}, 15)
+        net.watch_until(
+            lambda: done <= {e.split()[1].rstrip(":") for e in net.enforcer.repairs.lines}, 15
+        )
         assert carried(net) == before

@@ -176,13 +176,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinPath]:
     }
     scenario = sample_scenario(traffic=[*base["traffic"], tcp], background=None, bottlenecks=[])
     with two_hosts(tmp_path_factory.mktemp("run") / "holon-t-vl", scenario) as pair:
-        for here, interface, ip, there, peer, mac in (
-            (pair.in_servers, "servers0", COLLECTOR_IP, pair.in_users, "users0", "01"),
-            (pair.in_users, "users0", CENTRE_IP, pair.in_servers, "servers0", "00"),
-        ):
-            here(f"ip addr add {ip}/32 dev {interface}")
-            there(f"ip route add {ip}/32 dev {peer}")
-            there(f"ip neigh add {ip} lladdr 02:00:00:00:00:{mac} dev {peer} nud permanent")
+        # The collector's address is the edge's already; the centre's stands beside the users'.
+        pair.in_users(f"ip addr add {CENTRE_IP}/32 dev users0")
+        pair.in_servers(f"ip route add {CENTRE_IP}/32 dev servers0")
+        pair.in_servers(
+            f"ip neigh add {CENTRE_IP} lladdr 02:00:00:00:00:00 dev servers0 nud permanent"
+        )
         inventory = three_cells(pair.inventory)
         pair.run.inventory.write_text(inventory.model_dump_json())
         radio = Radio(pair.run, inventory)
