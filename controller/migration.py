@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -126,9 +126,7 @@ class Migration:
             "downtime_ms": (live_ns - figures["frozen_ns"]) / 1e6,
             "duration_ms": (time.time_ns() - started_ns) / 1e6,
         }
-        return EnforcementResult(
-            result.confirmations, result.diff, result.hops_ns, measured=measured
-        )
+        return replace(result, measured=measured)
 
     async def _prepare(self) -> dict[str, Any]:
         """Until source (frozen) and target hold the same state."""

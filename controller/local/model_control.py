@@ -37,7 +37,7 @@ POLL_STAGGER_RATIO = 0.4
 _POLL = orjson.dumps({"poll": True})
 _GOLDEN_RATIO = 0.6180339887498949
 
-Send = Callable[[bytes, tuple[str, int]], None]
+Send = Callable[[bytes, tuple[str, int]], object]
 
 
 def read_overrides(path: Path) -> list[Override]:
