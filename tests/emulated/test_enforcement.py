@@ -175,6 +175,7 @@ class TestIsolation:
         mac = net.testbed.inventory.host("ue1").mac
         inject(net, "ue1", Ether(src=mac, dst=GATEWAY_MAC, type=0x8847) / Raw(b"x"))
         after = counters(net)
+        assert after.security_drops - before.security_drops == 20
         assert after.unsupported_drops - before.unsupported_drops == 20
 
     def test_arp_for_anybody_but_the_gateway_gets_no_answer(self, net: Enforced) -> None:
