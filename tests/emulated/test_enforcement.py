@@ -17,7 +17,8 @@ from typing import Any
 import orjson
 import pytest
 from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import ARP, Ether
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from controller.contracts.addressing import GATEWAY_MAC, session_ip
@@ -173,7 +174,9 @@ class TestIsolation:
     def test_what_is_not_carried_is_dropped_and_counted(self, net: Enforced) -> None:
         before = counters(net)
         mac = net.testbed.inventory.host("ue1").mac
-        inject(net, "ue1", Ether(src=mac, dst=GATEWAY_MAC, type=0x8847) / Raw(b"x"))
+        ether = Ether(src=mac, dst=GATEWAY_MAC)
+        inject(net, "ue1", ether / IPv6(src="2001:db8::2", dst="2001:db8::1") / Raw(b"x"))
+        inject(net, "ue1", ether / Dot1Q(vlan=1) / IP(src=UE1_VIDEO, dst=STREAM) / UDP())
         after = counters(net)
         assert after.security_drops - before.security_drops == 20
         assert after.unsupported_drops - before.unsupported_drops == 20

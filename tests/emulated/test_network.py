@@ -154,9 +154,15 @@ class TestHosts:
             assert f"src {session.ip} " in route
         plain = testbed.in_host("ue1", "ip", "route", "get", "192.0.2.1")
         assert f"src {user.sessions[0].ip} " in plain  # the first session is the default one
-        addresses = testbed.in_host("ue1", "ip", "-6", "-o", "addr", "show", "dev", "ue1-eth0")
-        assert "fe80:" not in addresses
-        assert all(ipv6_of(session.ip) in addresses for session in user.sessions)
+        # IPv6: the twins of its addresses and no link-local one to talk to neighbours with.
+        addresses = testbed.in_host("ue1", "ip", "-6", "addr", "show", "dev", "ue1-eth0")
+        own = [ipv6_of(ip) for ip in (user.infrastructure_ip, *(s.ip for s in user.sessions))]
+        assert addresses.count("inet6") == len(own)
+        assert all(f"{ip}/128 " in addresses for ip in own)
+        for session in user.sessions:
+            service = ipv6_of(f"10.{session.slice_id}.200.1")
+            route = testbed.in_host("ue1", "ip", "route", "get", service)
+            assert f"src {ipv6_of(session.ip)} " in route
         testbed.in_host("ue1", "ping", "-c", "1", "-W", "2", testbed.service("stream").address)
         neighbours = testbed.in_host("ue1", "ip", "neigh")
         assert GATEWAY_MAC in neighbours
