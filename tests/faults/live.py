@@ -131,7 +131,8 @@ class Live:
                 lines = self.ofctl(f"dump-{what}", bridge).splitlines()[1:]
                 found[f"{switch} {what}"] = sorted(line.strip() for line in lines)
         for table, columns in (("Queue", "other_config"), ("Controller", "target")):
-            found[table] = sorted(self.vsctl(f"--columns={columns}", "list", table).split("\n\n"))
+            rows = self.vsctl(f"--columns={columns}", "list", table).split("\n\n")
+            found[table] = sorted(row.strip() for row in rows)
         return found
 
     def differences(self, before: dict[str, list[str]]) -> list[str]:
@@ -187,7 +188,7 @@ def live_testbed(commands: CommandLine, *arguments: str) -> Iterator[Live]:
     port = free_port()
     commands.output(
         "up", "ring", "--policy", "static", "--set", f"northbound_port={port}",
-        "--set", "handover.time_to_trigger_ms=600000", *arguments,
+        "--set", "handover.hysteresis_db=15", "--set", "handover.a3_offset_db=15", *arguments,
         timeout_s=UP_TIMEOUT_S,
     )  # fmt: skip
     run = RunFolder((commands.runs_root / "current").resolve())
