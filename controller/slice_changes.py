@@ -81,6 +81,7 @@ class SliceChanges:
         self._inventory = inventory
         self._switches = switches
         self._apply_queues = apply_queues
+        self._left: Side | None = None
 
     def rehearse(self, document: Document) -> SliceOutcome:
         """The difference it would make. Raises what `slice_life.applied` raises."""
@@ -112,6 +113,7 @@ class SliceChanges:
             if progress.confirmed:
                 cookies = {n: p.counted_cookies() for n, p in after.programs.items()}
                 self._switches.adopt(planned.network, planned.state, cookies)
+                self._left = after
             result = EnforcementResult(
                 progress.confirmations(),
                 described(changes, before, after),
@@ -123,7 +125,12 @@ class SliceChanges:
         return SliceOutcome(planned, result)
 
     def _now(self) -> Side:
-        return Side.of(self._switches.network, self._switches.state)
+        """What the last change left is still right, unless somebody moved or reserved since."""
+        network, state = self._switches.network, self._switches.state
+        left = self._left
+        if left is not None and left.network is network and left.state is state:
+            return left
+        return Side.of(network, state)
 
     async def _make(
         self, changes: Mapping[str, Change], before: Side, after: Side, progress: _Progress

@@ -10,6 +10,7 @@ configures hosts) and the controller (which writes rules).
 from __future__ import annotations
 
 import ipaddress
+from functools import cache
 
 GATEWAY_IP = "10.255.255.254"
 """On-link next hop of every host; only the switches answer ARP for it."""
@@ -37,6 +38,7 @@ def slice_prefix_ipv6(slice_id: int) -> str:
     return f"{ipaddress.ip_address(f'fd48:6f6c:{slice_id}::')}/48"
 
 
+@cache
 def ipv6_of(ip: str) -> str:
     """IPv6 twin of an address of this plan, in canonical text (RFC 5952)."""
     first, slice_id, third, fourth = ip.split(".")

@@ -37,7 +37,7 @@ class TrafficClass(StrEnum):
     @property
     def code(self) -> int:
         """The two low bits of the DSCP."""
-        return TrafficClassCode[self.name].value
+        return _CODES[self]
 
 
 class TrafficClassCode(IntEnum):
@@ -45,6 +45,9 @@ class TrafficClassCode(IntEnum):
     ELASTIC = 1
     REAL_TIME = 2
     CONTROL = 3
+
+
+_CODES = {c: TrafficClassCode[c.name].value for c in TrafficClass}
 
 
 class SNssai(Strict):
