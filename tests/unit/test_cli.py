@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,10 @@ from topologies.cli import development, figures, pcapng, resources, summary, ter
 from topologies.cli.app import app, main
 from topologies.cli.errors import CommandRefused
 from topologies.cli.hosts import without_separator
+from topologies.manifest import create_run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+NOBODY = 65534
 THINGS = ("slice", "ue", "cell", "service", "twin", "decision")
 COMMANDS = (
     *[(name,) for name in (
@@ -103,6 +108,49 @@ def test_refusals_are_one_line_with_the_next_step(
     arguments: tuple[str, ...], words: str, refused: Any
 ) -> None:
     assert words in refused(*arguments)
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """This process without root's rights; the modules that commands load late are here already."""
+    if os.geteuid() == 0:
+        from topologies import cleanup, doctor, lifecycle  # noqa: F401
+        from topologies.scenario import loader  # noqa: F401
+        from topologies.vm import images, machine  # noqa: F401
+
+        os.seteuid(NOBODY)
+        if not os.access(REPOSITORY / "topologies" / "scenarios", os.R_OK, effective_ids=True):
+            os.seteuid(0)
+            pytest.skip("this checkout cannot be read without root")
+    yield
+    if os.getuid() == 0:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["up minimal", "run minimal", "demo", "down", "clean", "shell ue1", "exec ue1 -- true",
+     "capture video x.pcapng", "vm run", "vm test"],
+)  # fmt: skip
+def test_without_root_one_line_says_sudo(command: str, nobody: None, refused: Any) -> None:
+    assert "sudo ./testbed.sh" in refused(*command.split())
+
+
+def test_without_root_a_running_testbed_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, refused: Any
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as root:
+        monkeypatch.setattr(run_folder, "RUNS_ROOT", Path(root))
+        run = run_folder.RunFolder(Path(root) / "r1")
+        create_run_folder(run)
+        run.manifest.chmod(0)
+        (Path(root) / "current").symlink_to("r1")
+        line = refused("status")
+        assert str(run.manifest) in line and "sudo ./testbed.sh" in line
+
+
+def test_a_file_that_the_machine_does_not_give_is_one_line(refused: Any) -> None:
+    assert "/proc/mine: " in refused("xapp", "new", "mine", "--dir", "/proc/mine")
 
 
 def test_status_as_json_without_a_testbed(capsys: pytest.CaptureFixture[str]) -> None:
