@@ -344,6 +344,16 @@ def test_summary_shows_slices_and_the_verdict_with_reasons(
     shown = capsys.readouterr().out
     for words in ("video", "1-000001", "9.25", "97.5", "invalid: timer slip 3 ms", "3 applied"):
         assert words in shown
+    table = shown.partition("rates in")[0]
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_figures_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_table(
+        ("name", "kbps"), [{"name": "a", "kbps": 7.5}, {"name": "long", "kbps": 12000}]
+    )
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["name  kbps", "a      7.5", "long 12000"]
 
 
 def test_compare_puts_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import typer
 from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder, current_run
-from topologies.cli import terminal
+from topologies.cli import descriptors, terminal
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import running
 
@@ -128,6 +128,7 @@ def start(scenario: Scenario, policy: Policy, xapps: list[Path] | None) -> RunFo
                 f"{folder}: not an xApp's folder: it has no config-file.json; "
                 "make one with ./testbed.sh xapp new NAME"
             )
+        descriptors.checked(folder)
     return lifecycle.up(lifecycle.Start(scenario, policy.value, tuple(xapps or ())), terminal.step)
 
 

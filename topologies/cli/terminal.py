@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ stdout = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_CO
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 PLAIN_PROGRESS_PERIOD_S = 5.0
+_FIGURE = re.compile(r"-?[\d.]+(e[+-]?\d+)?$|-$")
 
 
 def step(text: str) -> None:
@@ -44,12 +46,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """One line a row; cells are the rows' values of these columns."""
+    """One line a row; cells are the rows' values of these columns, figures to the right."""
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(row.get(column)) for column in columns))
+    lines = [[cell(row.get(column)) for column in columns] for row in rows]
+    for index, column in enumerate(columns):
+        is_figure = bool(lines) and all(_FIGURE.match(line[index]) for line in lines)
+        table.add_column(column, overflow="fold", justify="right" if is_figure else "left")
+    for line in lines:
+        table.add_row(*line)
     stdout.print(table)
 
 

@@ -6,16 +6,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from topologies.checkout import REPOSITORY, environment_of_rooms
-from topologies.cli import terminal
+from topologies.checkout import REPOSITORY
+from topologies.cli import descriptors, terminal
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import northbound
 from topologies.cli.running import Json
@@ -86,12 +84,7 @@ def validate(folder: XappDir) -> None:
     Example:
       ./testbed.sh xapp validate my-xapp
     """
-    checker = [sys.executable, "-P", "-m", "controller.ric.validate", str(folder.resolve())]
-    done = subprocess.run(checker, capture_output=True, text=True, env=environment_of_rooms())
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines()
-        raise CommandRefused(words[-1] if words else f"{folder} could not be checked")
-    print(done.stdout.strip())
+    print(descriptors.checked(folder))
 
 
 @commands.command("deploy")
