@@ -16,6 +16,7 @@ import pytest
 from scapy.utils import RawPcapNgReader
 
 from controller.contracts import run_folder
+from tests.waiting import wait_until
 from topologies.cli import development, figures, pcapng, resources, summary, terminal, xapps
 from topologies.cli.app import app, main
 from topologies.cli.errors import CommandRefused
@@ -211,6 +212,22 @@ def test_waiting_shows_progress_and_ends_on_time(capsys: pytest.CaptureFixture[s
         "measuring: 6 of 11 s",
         "measuring: 10 of 11 s",
     ]
+
+
+def test_a_long_step_shows_signs_of_life(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = ""
+    with terminal.signs_of_life("checking", period_s=0.02):
+
+        def told() -> bool:
+            nonlocal shown
+            shown += capsys.readouterr().err
+            return shown.count("  checking: 0 s") >= 2
+
+        wait_until(told, 5.0)
+    capsys.readouterr()
+    with terminal.signs_of_life("checking", period_s=5.0):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 def test_waiting_ends_when_finished() -> None:

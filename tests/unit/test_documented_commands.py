@@ -9,8 +9,9 @@ import pytest
 from typer.main import get_command
 
 from tests import documented
-from tests.unit.test_cli import registered
+from tests.unit.test_cli import registered, summary_document
 from topologies.cli.app import app
+from topologies.cli.summary import print_slices
 
 PROGRAM = get_command(app)
 _IN_QUOTES = re.compile(r"^eval \"\$\((.*)\)\"$")
@@ -53,6 +54,13 @@ def test_what_help_tells_to_type_is_understood() -> None:
     assert len(told) > len(registered())
     for line in told:
         parse(line)
+
+
+def test_the_demo_s_table_is_shown_as_it_looks_today(capsys: pytest.CaptureFixture[str]) -> None:
+    print_slices(summary_document("xapps", 1.0)["slices"])
+    header = capsys.readouterr().out.splitlines()[0].split()
+    (shown,) = (b for b in documented.blocks(documented.README) if "policy xapps, seed" in b)
+    assert header in [line.split() for line in shown.splitlines()]
 
 
 def test_an_unknown_option_would_be_found() -> None:

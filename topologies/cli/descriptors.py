@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from topologies.checkout import environment_of_rooms
+from topologies.cli import terminal
 from topologies.cli.errors import CommandRefused
 
 
@@ -16,7 +17,8 @@ def checked(folder: Path) -> str:
     In a process of its own, because this room imports nothing of the controller's.
     """
     checker = [sys.executable, "-P", "-m", "controller.ric.validate", str(folder.resolve())]
-    done = subprocess.run(checker, capture_output=True, text=True, env=environment_of_rooms())
+    with terminal.signs_of_life(f"checking {folder}"):
+        done = subprocess.run(checker, capture_output=True, text=True, env=environment_of_rooms())
     if done.returncode != 0:
         words = (done.stderr or done.stdout).strip().splitlines()
         raise CommandRefused(words[-1] if words else f"{folder} could not be checked")

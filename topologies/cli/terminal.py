@@ -6,6 +6,7 @@ import json
 import math
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ stdout = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_CO
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 PLAIN_PROGRESS_PERIOD_S = 5.0
+SIGN_PERIOD_S = 3.0
 _FIGURE = re.compile(r"-?[\d.]+(e[+-]?\d+)?$|-$")
 
 
@@ -98,6 +100,25 @@ def wait_with_progress(
             show(elapsed_s)
             left_s = math.inf if duration_s is None else duration_s - elapsed_s
             time.sleep(min(0.1, left_s))
+
+
+@contextmanager
+def signs_of_life(text: str, period_s: float = SIGN_PERIOD_S) -> Iterator[None]:
+    """While the block runs longer than that, a line now and then says so."""
+    done = threading.Event()
+    started_s = time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(period_s):
+            step(f"{text}: {time.monotonic() - started_s:.0f} s")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
 
 
 @contextmanager
