@@ -21,7 +21,7 @@ from tests.documented import PROGRAM, README, blocks, commands
 from tests.waiting import wait_until
 
 ELSEWHERE = re.compile(rf"{re.escape(PROGRAM)} (up|down|run|compare|service migrate)\b")
-SHORTER = {"--duration 10": "--duration 1", ".pcapng": ".pcapng --duration 1", "-c 3": "-c 2 -i 0.2"}
+SHORTER = {"--duration 10": "--duration 1", ".pcapng": ".pcapng --duration 1", "-c 3": "-c 1"}
 
 
 @dataclass(frozen=True)
