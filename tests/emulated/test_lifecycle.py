@@ -18,6 +18,7 @@ from controller.contracts.run_folder import RunFolder
 from tests.conftest import REPOSITORY, CommandLine, free_port
 from tests.waiting import wait_until
 from topologies import cleanup
+from topologies.datapath import missing_for_kernel_mode
 
 SUMMARY_KEYS = {
     "scenario", "seed", "policy", "duration_s", "versions", "datapath", "delay", "validity",
@@ -141,6 +142,15 @@ def test_port_in_use_is_refused_before_anything_is_made(commands: CommandLine) -
         line = commands.refusal("up", "minimal", "--set", f"northbound_port={port}")
     assert f"port {port} of 127.0.0.1 is in use" in line
     assert "--set northbound_port=N" in line
+    assert list(commands.runs_root.iterdir()) == []
+
+
+def test_missing_kernel_feature_is_refused_before_anything_is_made(commands: CommandLine) -> None:
+    if not missing_for_kernel_mode():
+        pytest.skip("this kernel has all that kernel mode needs")
+    line = commands.refusal("up", "minimal", "--set", "datapath=kernel")
+    assert "this kernel has no openvswitch" in line
+    assert "./testbed.sh vm run" in line
     assert list(commands.runs_root.iterdir()) == []
 
 
