@@ -32,7 +32,12 @@ COMMANDS = (
         "measure", "capture", "report", "compare", "bench", "test", "train",
     )],
     *[(thing, verb) for thing in THINGS for verb in ("list", "show")],
-    *[("xapp", verb) for verb in ("new", "validate", "deploy", "list", "logs", "undeploy")],
+    *[("slice", verb) for verb in ("create", "update", "delete")],
+    ("service", "migrate"),
+    *[("xapp", verb) for verb in (
+        "new", "validate", "deploy", "list", "logs", "upgrade", "rollback", "undeploy",
+    )],
+    *[("vm", verb) for verb in ("run", "ssh", "test", "down")],
     ("models", "list"),
     ("models", "verify"),
 )  # fmt: skip
