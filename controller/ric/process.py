@@ -138,7 +138,10 @@ def operations(ric: Ric, stopped: asyncio.Event) -> dict[str, rpc.Handler]:
 
     async def deploy(where: str) -> dict[str, Any]:
         """An xApp beside the scenario's, by its folder."""
-        return (await ric.xapps.deploy(Deployment(where))).document()
+        try:
+            return (await ric.xapps.deploy(Deployment(where))).document()
+        except RicError as error:
+            raise rpc.RpcError(error.message) from error
 
     return {
         "status": ric.status,

@@ -189,7 +189,8 @@ def test_xapp_that_does_not_start_ends_the_start_and_leaves_nothing(
     done = commands.run("up", "minimal", "--xapp", str(folder), "--set", port, timeout_s=120)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert "xApp mine did not start: exited with status 1: no weights" in last
+    words = "testbed.sh: xApp mine did not start: exited with status 1: no weights"
+    assert last.startswith(words)
     kept = Path(last.rpartition("logs kept in ")[2])
     assert "no weights" in (kept / "xapp-mine.log").read_text()
     shutil.rmtree(kept)
