@@ -31,6 +31,7 @@ from controller.ric.presence import WatchedPresence
 from controller.ric.rehearsal import whatif_of
 from controller.ric.slices import SliceLife
 from controller.ric.twin_control import TwinControl
+from controller.ric.xapp_versions import XappVersions
 from controller.ric.xapps import Xapps
 
 
@@ -77,6 +78,7 @@ class Ric:
         self.effects = EffectWatch(self._judged, self._user_evidence)
         self.poller = CounterPoller(self.read_counters, self._counted)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
+        self.versions = XappVersions(self.xapps)
         self.whatif = whatif_of(self)
         self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
 
