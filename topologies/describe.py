@@ -156,6 +156,9 @@ def _services(scenario: Scenario) -> list[Service]:
             work_ms=spec.work_ms,
             pages_per_request=spec.pages_per_request,
             transfer_mbps=spec.transfer_mbps,
+            users=list(
+                dict.fromkeys(u for r in scenario.requests if r.service == spec.name for u in r.users)
+            ),
         )
         for spec in scenario.services
     ]

@@ -40,6 +40,8 @@ class Port(Strict):
     peer: str
     """Name of the switch or host at the other end."""
     rate_kbps: int | None = None
+    delay_ms: float = 0.0
+    """One way, of the wire at this port, as configured."""
 
 
 class Switch(Strict):
@@ -132,6 +134,8 @@ class Service(Strict):
     """4 KiB pages of the state that a request changes."""
     transfer_mbps: float | None = None
     """Pace of a migration's state on the wire; None: as fast as TCP finds."""
+    users: list[str] = []
+    """Who asks it, where the scenario has requests to it."""
 
 
 class Reservation(Strict):

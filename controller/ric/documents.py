@@ -111,6 +111,9 @@ class ServiceDocument(BaseModel):
     candidates: list[str]
     """Servers it may run in."""
     state_bytes: int
+    transfer_mbps: float | None
+    users: list[str]
+    """Who asks it."""
 
 
 class TwinSummary(BaseModel):

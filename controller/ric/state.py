@@ -24,6 +24,7 @@ from controller.ric.enforcing import Enforcing
 from controller.ric.intents import HandoverIntent, MigrateIntent, ReserveIntent, SliceIntent
 from controller.ric.judgement import UserEvidence
 from controller.ric.measurement import CounterSample
+from controller.ric.migration_effect import MigrationWatch
 from controller.ric.neighbours import HandoverNotices, UserTwins
 from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
@@ -31,6 +32,7 @@ from controller.ric.presence import WatchedPresence
 from controller.ric.rehearsal import whatif_of
 from controller.ric.slices import SliceLife
 from controller.ric.twin_control import TwinControl
+from controller.ric.user_stream import UserTwinFeed
 from controller.ric.xapps import Xapps
 
 
@@ -74,7 +76,11 @@ class Ric:
         )
         self.notices = HandoverNotices(run, inventory)
         self.user_twins = UserTwins(run, inventory)
+        self.user_feed = UserTwinFeed(self.user_twins.changed, self.centre.stream)
         self.effects = EffectWatch(self._judged, self._user_evidence)
+        self.migrations = MigrationWatch(
+            inventory, enforcer.attachments(), self.notices.requests, self._judged
+        )
         self.poller = CounterPoller(self.read_counters, self._counted)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
         self.whatif = whatif_of(self)
@@ -95,6 +101,7 @@ class Ric:
         self.centre.count(sample)
         self.whatif.count(sample)
         await self.effects.on_sample(sample)
+        await self.migrations.advance(time.time_ns())
 
     async def _user_evidence(self, ue_id: str, confirmed_ns: int) -> UserEvidence | None:
         return await self.user_twins.evidence(ue_id, confirmed_ns, self.enforcer.attachments())
@@ -122,10 +129,9 @@ class Ric:
         elif isinstance(intent, SliceIntent):
             self._watch_slice(record.decision_id, intent, confirmed_ns)
         elif isinstance(intent, MigrateIntent):
-            seen = bool(record.effect_detail.get("served_at_target"))
-            effect = Effect.VERIFIED if seen else Effect.NOT_EXERCISED
-            self.decisions.judge(record.decision_id, effect, record.effect_detail)
+            self.migrations.begin(record)
         elif isinstance(intent, HandoverIntent):
+            self.migrations.whereabouts.moved(intent.ue_id, intent.cell_id, confirmed_ns)
             self.notices.announce(intent.ue_id, intent.cell_id)
             self.effects.watch_handover(
                 record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
@@ -194,7 +200,7 @@ class Ric:
             "xapps": self.xapps.documents(),
             "alarms": self.alarms(),
             "decisions": self.decisions.counts(),
-            "effects_open": self.effects.open_count,
+            "effects_open": self.effects.open_count + self.migrations.open_count,
             "aggregates": {
                 "accepted": self.centre.accepted,
                 "refused": dict(self.centre.refused),

@@ -1,7 +1,7 @@
 """The clients' process: users' requests to task services, and how each of them went.
 
 `python -m topologies.services.clients RUN_FOLDER`; controlled at
-`service-clients.sock`: start {t0_ns}, stop, status, collect {since_ns, until_ns}.
+`service-clients.sock`: start {t0_ns}, stop, status, collect {since_ns, until_ns, service}.
 A socket in each user's namespace; sending times are this process's clock, arrival
 times the kernel's. A request is sent once: without a reply in time it is lost.
 """
@@ -146,8 +146,12 @@ class Clients:
             "regressions": sum(c.regressions for c in self.clients),
         }
 
-    def collect(self, since_ns: int, until_ns: int) -> list[dict[str, Any]]:
-        return [r for c in self.clients for r in c.rows(since_ns, until_ns, self._hosts)]
+    def collect(
+        self, since_ns: int, until_ns: int, service: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Of one service, or of all."""
+        asked = [c for c in self.clients if service in (None, c.service)]
+        return [r for c in asked for r in c.rows(since_ns, until_ns, self._hosts)]
 
     def regressions(self) -> dict[str, int]:
         """By service: how often a session's counter fell behind."""

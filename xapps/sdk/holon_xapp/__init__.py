@@ -8,7 +8,17 @@ for event in xapp.subscribe("cell"):
     ...
 """
 
-from holon_xapp.decisions import Decision, PlannedReservation, ReservationPlan
+from holon_xapp.decisions import (
+    Decision,
+    Order,
+    Plan,
+    PlannedReservation,
+    ReservationPlan,
+    handover,
+    migrate,
+    migrate_twin,
+    schedule,
+)
 from holon_xapp.errors import (
     ApiError,
     EventError,
@@ -21,10 +31,12 @@ from holon_xapp.events import (
     CellEvent,
     DecisionEvent,
     Event,
+    PredictedPlace,
     Reservation,
     SliceEvent,
     SliceState,
     SNssai,
+    UserEvent,
     parse_event,
 )
 from holon_xapp.model import Model, find_model_folder, load_model
@@ -40,7 +52,10 @@ __all__ = [
     "EventError",
     "Model",
     "ModelError",
+    "Order",
+    "Plan",
     "PlannedReservation",
+    "PredictedPlace",
     "Reservation",
     "ReservationPlan",
     "SNssai",
@@ -49,9 +64,14 @@ __all__ = [
     "SliceEvent",
     "SliceState",
     "Unreachable",
+    "UserEvent",
     "Xapp",
     "XappError",
     "find_model_folder",
+    "handover",
     "load_model",
+    "migrate",
+    "migrate_twin",
     "parse_event",
+    "schedule",
 ]
