@@ -120,6 +120,18 @@ class InMemoryEnforcer:
         }
         return await self._change(f"reserve {cell_id}", cell_id, diff, dry_run, {"after": after})
 
+    async def schedule(
+        self, slice_id: int, shares: Mapping[str, float], dry_run: bool = False
+    ) -> InMemoryOutcome:
+        diff = {"meters": sorted(shares)}
+        if dry_run:
+            return InMemoryOutcome([], diff)
+        self.calls.append(("schedule", str(slice_id)))
+        now_ns = time.time_ns()
+        hops_ns = {"enforced": now_ns, "confirmed": now_ns}
+        rates = {ue_id: round(10_000 * share) for ue_id, share in shares.items()}
+        return InMemoryOutcome([], diff, hops_ns, {"rates_kbps": rates})
+
     async def handover(self, ue_id: str, cell_id: str, dry_run: bool = False) -> InMemoryOutcome:
         diff = {"flows": [f"{ue_id} -> {cell_id}"]}
         return await self._change(f"handover {ue_id}", cell_id, diff, dry_run, {"ue_id": ue_id})

@@ -156,12 +156,15 @@ def _services(scenario: Scenario) -> list[Service]:
             work_ms=spec.work_ms,
             pages_per_request=spec.pages_per_request,
             transfer_mbps=spec.transfer_mbps,
-            users=list(
-                dict.fromkeys(u for r in scenario.requests if r.service == spec.name for u in r.users)
-            ),
+            users=_asking(scenario, spec.name),
         )
         for spec in scenario.services
     ]
+
+
+def _asking(scenario: Scenario, service: str) -> list[str]:
+    asking = [u for r in scenario.requests if r.service == service for u in r.users]
+    return list(dict.fromkeys(asking))
 
 
 def _initial(scenario: Scenario, policy: Policy) -> list[CellReservations]:

@@ -30,8 +30,11 @@ from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
 from controller.ric.presence import WatchedPresence
 from controller.ric.rehearsal import whatif_of
+from controller.ric.schedule_effect import ScheduleWatch
 from controller.ric.slices import SliceLife
 from controller.ric.twin_control import TwinControl
+from controller.ric.user_decisions import UserDecisions, watched_schedule
+from controller.ric.user_intents import MigrateTwinIntent, ScheduleIntent
 from controller.ric.user_stream import UserTwinFeed
 from controller.ric.xapps import Xapps
 
@@ -63,6 +66,7 @@ class Ric:
         self.decisions = DecisionLog(self._decision_lines)
         self.slices = SliceLife(run, enforcer, self.audit, self._slices_changed)
         self.twin_control = TwinControl(run, inventory)
+        self.user_decisions = UserDecisions(run, inventory, enforcer)
         self.access = Access(inventory, self.audit, self._settings_of)
         self.pipeline = Pipeline(
             inventory,
@@ -72,12 +76,14 @@ class Ric:
             self.centre.traces,
             self._applied,
             slices=self.slices,
+            users=self.user_decisions,
             twins=self.twin_control,
         )
         self.notices = HandoverNotices(run, inventory)
         self.user_twins = UserTwins(run, inventory)
         self.user_feed = UserTwinFeed(self.user_twins.changed, self.centre.stream)
         self.effects = EffectWatch(self._judged, self._user_evidence)
+        self.schedules = ScheduleWatch(self._judged)
         self.migrations = MigrationWatch(
             inventory, enforcer.attachments(), self.notices.requests, self._judged
         )
@@ -101,6 +107,7 @@ class Ric:
         self.centre.count(sample)
         self.whatif.count(sample)
         await self.effects.on_sample(sample)
+        self.schedules.on_sample(sample)
         await self.migrations.advance(time.time_ns())
 
     async def _user_evidence(self, ue_id: str, confirmed_ns: int) -> UserEvidence | None:
@@ -128,6 +135,11 @@ class Ric:
             )
         elif isinstance(intent, SliceIntent):
             self._watch_slice(record.decision_id, intent, confirmed_ns)
+        elif isinstance(intent, ScheduleIntent):
+            self.schedules.watch(watched_schedule(record, intent))
+        elif isinstance(intent, MigrateTwinIntent):
+            # Its confirmation is the reading of what arrived.
+            self._judged(record.decision_id, Effect.VERIFIED, {})
         elif isinstance(intent, MigrateIntent):
             self.migrations.begin(record)
         elif isinstance(intent, HandoverIntent):
@@ -200,7 +212,9 @@ class Ric:
             "xapps": self.xapps.documents(),
             "alarms": self.alarms(),
             "decisions": self.decisions.counts(),
-            "effects_open": self.effects.open_count + self.migrations.open_count,
+            "effects_open": sum(
+                w.open_count for w in (self.effects, self.schedules, self.migrations)
+            ),
             "aggregates": {
                 "accepted": self.centre.accepted,
                 "refused": dict(self.centre.refused),
@@ -227,6 +241,7 @@ class Ric:
         self.notices.close()
         self.slices.close()
         self.user_twins.close()
+        self.user_decisions.close()
         self.twin_control.close()
         self._decision_lines.close()
         self._audit_lines.close()

@@ -41,9 +41,7 @@ def metrics(
     """quantity -> forecaster -> figures, in seconds."""
     until_s, stay_s = onnx_residence(folder / "model.onnx")(held_out.features)
     begins = ~np.isnan(held_out.stay_s)
-    stays = Residences(
-        held_out.features[begins], held_out.until_s[begins], held_out.stay_s[begins]
-    )
+    stays = Residences(held_out.features[begins], held_out.until_s[begins], held_out.stay_s[begins])
     known = ~np.isnan(training.stay_s)
     return {
         "until": {

@@ -25,6 +25,7 @@ from topologies.cli import (
     slices,
     terminal,
     twin_models,
+    users,
     vm,
     whatif,
     xapps,
@@ -80,6 +81,9 @@ for _resource in resources.RESOURCES:
         _group.command("migrate")(services.migrate)
     if _resource.command == "twin":
         twin_models.add_to(_group)
+        users.add_to_twins(_group)
+    if _resource.command == "slice":
+        users.add_to_slices(_group)
     app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(functions.commands, name="vnf", rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)

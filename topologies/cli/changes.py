@@ -40,6 +40,8 @@ def _by_switch(diff: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for interface, queues in diff.get("queues", {}).items():
         switch = interface.rpartition("_")[0]
         found.setdefault(switch, []).extend(_queues(interface, queues))
+    for ue_id, way in diff.get("twins", {}).items():
+        found.setdefault(way["to"], []).append(f"+ copy of the twin of {ue_id} at {way['from']}")
     yield from found.items()
 
 

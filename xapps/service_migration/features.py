@@ -81,10 +81,7 @@ def features(
     now_db = margins_db({c: event.rsrp_dbm[c] for c in cells})
     then_db = [
         margins_db(
-            {
-                c: event.rsrp_dbm[c] + gain_db(places_m[c], p.position_m) - here_db[c]
-                for c in cells
-            }
+            {c: event.rsrp_dbm[c] + gain_db(places_m[c], p.position_m) - here_db[c] for c in cells}
         )
         for p in event.places
     ]

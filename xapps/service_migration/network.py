@@ -1,4 +1,4 @@
-"""The network as the xApp reads it: which edge is near which cell, and how long a way takes. Pure."""
+"""The network as the xApp reads it: edges, cells, and how long a way takes. Pure."""
 
 from __future__ import annotations
 
@@ -42,12 +42,11 @@ class Network:
 
 def network_of(cells: Sequence[Mapping[str, Any]], topology: Mapping[str, Any]) -> Network:
     """From the API's documents `cells` and `topology`; the switch of a cell has its name."""
-    found = {
-        str(c["cell_id"]): Cell(
-            str(c["cell_id"]), str(c["edge"]), (float(c["position_m"][0]), float(c["position_m"][1]))
-        )
-        for c in cells
-    }
+    found = {}
+    for document in cells:
+        x_m, y_m = document["position_m"]
+        cell_id = str(document["cell_id"])
+        found[cell_id] = Cell(cell_id, str(document["edge"]), (float(x_m), float(y_m)))
     neighbours: dict[str, dict[str, float]] = {}
     for link in topology["links"]:
         neighbours.setdefault(link["from"], {})[link["to"]] = float(link["delay_ms"])

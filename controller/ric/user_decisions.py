@@ -1,0 +1,84 @@
+"""Decisions about single users on their way: guarded, enforced, watched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from controller.contracts.decisions import Confirmation, DecisionRecord
+from controller.contracts.inventory import Inventory
+from controller.contracts.rpc import AsyncConnection, RpcError
+from controller.contracts.run_folder import RunFolder
+from controller.guard import (
+    Basis,
+    Rejection,
+    TargetOrder,
+    check_migrate_twin,
+    check_order,
+    check_schedule,
+)
+from controller.outcome import EnforcementResult
+from controller.ric.enforcing import Enforcing, Outcome
+from controller.ric.neighbours import local_controllers
+from controller.ric.schedule_effect import WatchedSchedule
+from controller.ric.user_intents import MigrateTwinIntent, ScheduleIntent, UserIntent
+
+COPY_TIMEOUT_S = 3.0
+
+
+class UserDecisions:
+    """The pipeline's part for `UserIntent`s."""
+
+    def __init__(self, run: RunFolder, inventory: Inventory, enforcer: Enforcing) -> None:
+        self._enforcer = enforcer
+        self._edge_of_cell = {cell.cell_id: cell.edge for cell in inventory.cells}
+        self._edges: dict[str, AsyncConnection] = local_controllers(run, inventory)
+
+    def guard(self, intent: UserIntent, basis: Basis, order: TargetOrder) -> Rejection | None:
+        if rejection := check_order(basis, order):
+            return rejection
+        if isinstance(intent, ScheduleIntent):
+            return check_schedule(intent.shares)
+        return check_migrate_twin(intent.ue_id, self._edge_of(intent.ue_id), intent.edge)
+
+    async def enforce(self, intent: UserIntent, dry_run: bool) -> Outcome:
+        if isinstance(intent, ScheduleIntent):
+            return await self._enforcer.schedule(intent.slice_id, intent.shares, dry_run)
+        return await self._copy_twin(intent, dry_run)
+
+    def _edge_of(self, ue_id: str) -> str:
+        return self._edge_of_cell[self._enforcer.attachments()[ue_id]]
+
+    async def _copy_twin(self, intent: MigrateTwinIntent, dry_run: bool) -> EnforcementResult:
+        """Confirmed when the next edge says that it holds what was sent, or newer."""
+        source, target = self._edge_of(intent.ue_id), intent.edge
+        diff: dict[str, Any] = {"twins": {intent.ue_id: {"from": source, "to": target}}}
+        if dry_run:
+            return EnforcementResult(diff=diff)
+        try:
+            sent = await self._call(source, "send_ahead", ue_id=intent.ue_id, edge=target)
+            held = await self._call(target, "keep_ahead", ue_id=intent.ue_id)
+        except RpcError as error:
+            said = Confirmation(switch=target, confirmed=False, detail=str(error))
+            return EnforcementResult([said], diff)
+        now_ns = time.time_ns()
+        confirmed = held["version"] >= sent["version"]
+        detail = f"version {held['version']} of {sent['version']} is there"
+        said = Confirmation(switch=target, confirmed=confirmed, detail=detail)
+        hops_ns = {"enforced": now_ns, "confirmed": now_ns}
+        return EnforcementResult([said], diff, hops_ns, measured={**sent, "source": source})
+
+    async def _call(self, edge: str, op: str, **arguments: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = await self._edges[edge].call(op, COPY_TIMEOUT_S, **arguments)
+        return found
+
+    def close(self) -> None:
+        for edge in self._edges.values():
+            edge.close()
+
+
+def watched_schedule(record: DecisionRecord, intent: ScheduleIntent) -> WatchedSchedule:
+    rates = {u: k for u, k in record.effect_detail.get("rates_kbps", {}).items() if k is not None}
+    confirmed_ns = record.hops_ns["confirmed"]
+    return WatchedSchedule(record.decision_id, intent.slice_id, rates, confirmed_ns)

@@ -1,0 +1,77 @@
+"""Moves of services judged by their requests: sooner or later than they would have been served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.contracts.decisions import Effect
+from controller.ric.migration_effect import (
+    WatchedMigration,
+    Whereabouts,
+    judge_migration,
+    ways_ms,
+)
+from tests.planned_network import planned_inventory
+from topologies.scenario.loader import load
+
+WAYS = {
+    ("west", "edge1"): 0.0,
+    ("west", "edge2"): 24.0,
+    ("east", "edge1"): 24.0,
+    ("east", "edge2"): 0.0,
+}
+MOVED = WatchedMigration("d1", "assist", "edge1", "edge2", 1000, 2000, 9000)
+OWN_MS = 0.8
+
+
+def rows(cell: str, host: str, count: int = 20, **changes: Any) -> list[dict[str, Any]]:
+    latency_ms = WAYS[cell, host] + OWN_MS
+    return [{"ue_id": cell, "sent_ns": 0, "latency_ms": latency_ms, **changes}] * count
+
+
+def judged(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Effect:
+    """Users are named after the cell they are in."""
+    return judge_migration(MOVED, before, after, lambda ue_id, _: ue_id, WAYS).effect
+
+
+def test_a_move_ahead_of_a_handover_is_verified_though_the_latency_stays_the_same() -> None:
+    assert judged(rows("west", "edge1"), rows("east", "edge2")) is Effect.VERIFIED
+
+
+def test_a_move_after_a_handover_is_verified() -> None:
+    assert judged(rows("east", "edge1"), rows("east", "edge2")) is Effect.VERIFIED
+
+
+def test_a_move_away_from_its_users_is_refuted() -> None:
+    assert judged(rows("west", "edge1"), rows("west", "edge2")) is Effect.REFUTED
+
+
+def test_a_busy_target_is_refuted_though_it_is_nearer() -> None:
+    slow = rows("east", "edge2", latency_ms=60.0)
+    assert judged(rows("east", "edge1"), slow) is Effect.REFUTED
+
+
+def test_users_on_both_sides_cancel_out() -> None:
+    both = rows("west", "edge2") + rows("east", "edge2")
+    before = rows("west", "edge1") + rows("east", "edge1")
+    assert judged(before, both) is Effect.NOT_EXERCISED
+
+
+def test_without_answers_before_or_after_nothing_is_known() -> None:
+    lost = rows("east", "edge2", latency_ms=None)
+    assert judged([], rows("east", "edge2")) is Effect.NOT_EXERCISED
+    assert judged(rows("west", "edge1"), lost) is Effect.NOT_EXERCISED
+
+
+def test_whereabouts_know_the_cell_of_a_moment() -> None:
+    where = Whereabouts({"car": "west"})
+    where.moved("car", "east", 100)
+    where.moved("car", "west", 200)
+    assert [where.cell("car", at) for at in (50, 100, 150, 250)] == ["west", "east", "east", "west"]
+
+
+def test_ways_follow_the_configured_delays_and_never_the_air() -> None:
+    ways = ways_ms(planned_inventory(load("border", []).model_dump(mode="json")))
+    assert ways["west", "edge1"] == 0
+    assert ways["west", "edge2"] == 24
+    assert ways["east", "cloud"] == 36
