@@ -25,6 +25,7 @@ from controller.functions import Functions, with_functions
 from controller.handover import HandoverMode
 from controller.intent_documents import attach_document, reserve_document, restored
 from controller.journal import Journal
+from controller.metering import share_kbps
 from controller.migrations import Migrations
 from controller.moves import Moves
 from controller.network_state import NetworkState, initial_state
@@ -265,6 +266,10 @@ class Enforcer:
     ) -> EnforcementResult:
         """Users' shares within a slice; see `Schedules.schedule`."""
         return self._refused(await self._schedules.schedule(slice_id, shares, dry_run))
+
+    def user_limit_kbps(self, ue_id: str, slice_id: int) -> int | None:
+        """What a user may be sent in a slice, where it is now; None: nothing limits it."""
+        return share_kbps(self.network, self.state, ue_id, slice_id)
 
     # -- handovers ----------------------------------------------------------------
 

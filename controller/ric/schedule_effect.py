@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controller.contracts.decisions import Effect
@@ -15,12 +15,15 @@ WINDOW_MS = 2000
 SAMPLES_KEPT = 16
 
 Finished = Callable[[str, Effect, dict[str, Any]], None]
+LimitKbps = Callable[[str, int], int | None]
+"""(ue_id, slice_id) -> what its meter allows it now; None: it has none."""
 _NOTHING = UserMeterCount(0, 0)
 
 
 @dataclass(frozen=True)
 class WatchedSchedule:
-    """`rates_kbps`: ue_id -> limit in the cell that served it when it was confirmed."""
+    """`rates_kbps`: ue_id -> the highest limit since it was confirmed: limits follow the
+    slice's reservation and the user's cell."""
 
     decision_id: str
     slice_id: int
@@ -66,8 +69,9 @@ def judge_schedule(watched: WatchedSchedule, samples: Sequence[CounterSample]) -
 class ScheduleWatch:
     """Schedules whose effect is open; a newer one of the same slice ends an older one's."""
 
-    def __init__(self, finished: Finished) -> None:
+    def __init__(self, finished: Finished, limit_kbps: LimitKbps) -> None:
         self._finished = finished
+        self._limit_kbps = limit_kbps
         self._open: dict[int, WatchedSchedule] = {}
         self._samples: deque[CounterSample] = deque(maxlen=SAMPLES_KEPT)
 
@@ -88,8 +92,16 @@ class ScheduleWatch:
 
     def on_sample(self, sample: CounterSample) -> None:
         self._samples.append(sample)
-        for watched in list(self._open.values()):
+        for slice_id, watched in list(self._open.items()):
+            watched = self._open[slice_id] = self._widened(watched)
             seen = judge_schedule(watched, list(self._samples))
             if seen is not None:
                 del self._open[watched.slice_id]
                 self._finished(watched.decision_id, seen.effect, seen.detail)
+
+    def _widened(self, watched: WatchedSchedule) -> WatchedSchedule:
+        rates = {
+            ue_id: max(kbps, self._limit_kbps(ue_id, watched.slice_id) or 0)
+            for ue_id, kbps in watched.rates_kbps.items()
+        }
+        return replace(watched, rates_kbps=rates)

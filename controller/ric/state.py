@@ -83,7 +83,7 @@ class Ric:
         self.user_twins = UserTwins(run, inventory)
         self.user_feed = UserTwinFeed(self.user_twins.changed, self.centre.stream)
         self.effects = EffectWatch(self._judged, self._user_evidence)
-        self.schedules = ScheduleWatch(self._judged)
+        self.schedules = ScheduleWatch(self._judged, enforcer.user_limit_kbps)
         self.migrations = MigrationWatch(
             inventory, enforcer.attachments(), self.notices.requests, self._judged
         )

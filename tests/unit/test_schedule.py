@@ -166,10 +166,23 @@ def test_the_bytes_judge(arrived_kbps: float, passed_kbps: float, effect: Effect
 
 def test_a_newer_schedule_ends_the_watching_of_an_older_one() -> None:
     heard: list[tuple[str, Effect]] = []
-    watch = ScheduleWatch(lambda decision_id, effect, _: heard.append((decision_id, effect)))
+    limit = {"now": 500}
+    watch = ScheduleWatch(
+        lambda decision_id, effect, _: heard.append((decision_id, effect)),
+        lambda ue_id, slice_id: limit["now"],
+    )
     watch.watch(WATCHED)
     watch.watch(WatchedSchedule("e", 1, {"car": 1000}, 1_000_000_000))
     for sample in samples(3000, 1000):
         watch.on_sample(sample)
     assert heard == [("d", Effect.NOT_EXERCISED), ("e", Effect.VERIFIED)]
     assert watch.open_count == 0
+
+
+def test_a_limit_that_rose_meanwhile_is_what_counts() -> None:
+    heard: list[Effect] = []
+    watch = ScheduleWatch(lambda _, effect, __: heard.append(effect), lambda _, __: 3000)
+    watch.watch(WATCHED)
+    for sample in samples(5000, 2900):
+        watch.on_sample(sample)
+    assert heard == [Effect.VERIFIED]
