@@ -107,7 +107,7 @@ def measured(seeds: Sequence[int], strategies: Sequence[str], duration_s: float)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--duration", type=float, default=50)
+    parser.add_argument("--duration", type=float, default=40)
     options = parser.parse_args()
     found = measured(options.seeds, STRATEGIES, options.duration)
     print(f"primary: {PRIMARY}")

@@ -69,8 +69,8 @@ class UserDecisions:
         hops_ns = {"enforced": now_ns, "confirmed": now_ns}
         return EnforcementResult([said], diff, hops_ns, measured={**sent, "source": source})
 
-    async def _call(self, edge: str, op: str, **arguments: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = await self._edges[edge].call(op, COPY_TIMEOUT_S, **arguments)
+    async def _call(self, at: str, op: str, **arguments: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = await self._edges[at].call(op, COPY_TIMEOUT_S, **arguments)
         return found
 
     def close(self) -> None:

@@ -110,6 +110,12 @@ def test_it_waits_until_the_copy_takes_as_long_as_the_handover() -> None:
     assert move.ahead == ("car", "edge-east"), "its twin goes ahead of the same handover"
 
 
+def test_how_long_its_newest_migration_took_is_believed() -> None:
+    slow = scene(until_s=8.0, stay_s=20, service=replace(SERVICE, took_s=8.0))
+    assert forecast(POLICY, slow) is not None
+    assert forecast(POLICY, scene(until_s=8.0, stay_s=20)) is None
+
+
 def test_a_short_look_into_the_other_cell_is_not_worth_the_bytes() -> None:
     due_s = POLICY.copy_s(SERVICE)
     assert forecast(POLICY, scene(until_s=due_s, stay_s=3.0)) is None

@@ -19,7 +19,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Service:
-    """A task service of the moment. `transfer_mbps` None: as fast as it goes."""
+    """A task service of the moment. `transfer_mbps` None: as fast as it goes; `took_s`: its
+    newest migration, None before the first."""
 
     name: str
     host: str
@@ -27,6 +28,7 @@ class Service:
     users: tuple[str, ...]
     state_bytes: int
     transfer_mbps: float | None
+    took_s: float | None = None
 
 
 @dataclass(frozen=True)

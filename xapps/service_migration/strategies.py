@@ -56,7 +56,10 @@ class Policy:
         return cls(**{name: float(value) for name, value in config.items()})
 
     def copy_s(self, service: Service) -> float:
-        """From the decision until the service runs in its new place."""
+        """From the decision until the service runs in its new place: as its newest migration,
+        before the first by its state and pace."""
+        if service.took_s is not None:
+            return service.took_s
         bits = 8 * service.state_bytes * self.wire_ratio
         return self.start_s + bits / 1e6 / (service.transfer_mbps or self.fastest_mbps)
 

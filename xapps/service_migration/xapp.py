@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,7 @@ class ServiceMigration:
         self._tracks: dict[str, Track] = {}
         self._events: dict[str, UserEvent] = {}
         self._residences: dict[tuple[str, str], Residence] = {}
+        self._took_s: dict[str, float] = {}
         self._quiet_until_s: dict[str, float] = {}
         self._moving: set[str] = set()
 
@@ -78,7 +80,8 @@ class ServiceMigration:
 
     def _refresh(self) -> None:
         if time.monotonic() - self._refreshed_s >= REFRESH_S:
-            self._services = services_of(self._xapp.services())
+            found = services_of(self._xapp.services())
+            self._services = {n: replace(s, took_s=self._took_s.get(n)) for n, s in found.items()}
             self._refreshed_s = time.monotonic()
 
     def _consider(self, service: Service, event: UserEvent) -> None:
@@ -107,7 +110,9 @@ class ServiceMigration:
             order = migrate(service.name, move.host).answering(event, inferred_at_ns)
             decision = self._report(own, order, f"{service.name} -> {move.host} ({move.reason})")
             if decision is not None and decision.is_applied:
-                self._services[service.name] = _moved(service, move.host)
+                took_s = float(decision.record["effect_detail"]["duration_ms"]) / 1000
+                self._took_s[service.name] = took_s
+                self._services[service.name] = replace(service, host=move.host, took_s=took_s)
         finally:
             own.close()
             pause_s = self._policy.pause_s if self._model is not None else 0.5
@@ -127,17 +132,6 @@ class ServiceMigration:
         else:
             log.warning("%s %s: %s", words, decision.verdict, decision.reason)
         return decision
-
-
-def _moved(service: Service, host: str) -> Service:
-    return Service(
-        service.name,
-        host,
-        service.candidates,
-        service.users,
-        service.state_bytes,
-        service.transfer_mbps,
-    )
 
 
 def _seconds(quantiles: np.ndarray, scale_s: float) -> tuple[float, float, float]:
