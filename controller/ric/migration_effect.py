@@ -51,7 +51,7 @@ def ways_ms(inventory: Inventory) -> dict[tuple[str, str], float]:
     """(cell, server) -> there and back by configured delays, on the quickest way."""
     air = {s.name for s in inventory.switches if s.role is SwitchRole.AIR}
     delay_ms = {(p.switch, p.peer): p.delay_ms for p in inventory.ports}
-    found = {}
+    found: dict[tuple[str, str], float] = {}
     for cell in inventory.cells:
         seen: dict[str, float] = {}
         waiting = [(0.0, cell.switch)]

@@ -43,7 +43,7 @@ class Placebo:
     def event(self, event: dict[str, Any]) -> dict[str, Any]:
         """A stream event with shuffled samples; events without slices pass as they are."""
         if event.get("kind") == "user":
-            measured = {g: event[g] for g in ("connectivity", "user") if g in event}
+            measured: dict[str, Any] = {g: event[g] for g in ("connectivity", "user") if g in event}
             return {**event, **self.swap(measured, self._users)}
         if "slices" not in event:
             return event

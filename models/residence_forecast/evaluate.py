@@ -79,7 +79,7 @@ def as_before(features: Float32Array) -> FloatArray:
     """The mean of this user's earlier stays in the cell, less what has passed of this one."""
     mean_s = np.where(features[:, 15] > 0, features[:, 14] * STAY_SCALE_S, STAY_HORIZON_S / 2)
     passed_s = features[:, 11] * features[:, 12] * STAY_SCALE_S
-    return np.clip(mean_s - passed_s, 0.0, STAY_HORIZON_S).astype(float)
+    return np.asarray(np.clip(mean_s - passed_s, 0.0, STAY_HORIZON_S), dtype=np.float64)
 
 
 def _baseline(

@@ -54,7 +54,8 @@ def trained(rows: Residences, seed: int, epochs: int) -> ResidenceForecast:
         order = random.permutation(len(rows.until_s))
         for start in range(0, len(order) - BATCH + 1, BATCH):
             chosen = torch.from_numpy(order[start : start + BATCH])
-            loss = loss_of(*network(features[chosen]), until[chosen], stay[chosen])
+            forecast_until, forecast_stay = network(features[chosen])
+            loss = loss_of(forecast_until, forecast_stay, until[chosen], stay[chosen])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -94,6 +94,57 @@ def test_a_full_server_is_refused_with_its_numbers(moving: CommandLine) -> None:
     assert host_of(moving, "ledger") == "edge1"
 
 
+# -- copies of twins, and the xApp ----------------------------------------------------------
+
+
+def edge_of(line: CommandLine, ue_id: str) -> str:
+    cells = {"west": "edge1", "east": "edge2"}
+    return cells[next(str(u["cell_id"]) for u in line.json("ue", "list") if u["ue_id"] == ue_id)]
+
+
+def test_a_twins_copy_goes_ahead_of_its_user(moving: CommandLine) -> None:
+    here = edge_of(moving, "car1")
+    there = {"edge1": "edge2", "edge2": "edge1"}[here]
+    assert "copy of the twin" in moving.output(
+        "twin", "migrate", "car1", "--to", there, "--dry-run"
+    )
+    record = moving.json("twin", "migrate", "car1", "--to", there)
+    assert record["confirmations"][0]["switch"] == there
+    assert record["effect_detail"]["wire_bytes"] > 500, "no twin crossed the network"
+    run = (moving.runs_root / "current").resolve()
+    local = Path(run) / f"local-{there}.sock"
+    copies = {t["id"]: t["version"] for t in rpc.call(local, "twins")}
+    assert copies["car1"] >= record["effect_detail"]["version"]
+
+
+def test_the_xapp_moves_a_service_and_its_requests_judge(moving: CommandLine) -> None:
+    """As deployed, unchanged; the cars of `migration` cross the border every nine seconds."""
+    moving.output("xapp", "deploy", "service-migration")
+
+    def moves() -> list[dict[str, Any]]:
+        return [
+            d
+            for d in moving.json("decision", "list")
+            if (d["xapp"], d["action"]) == ("service-migration", "migrate")
+            and d["verdict"] == "applied"
+        ]
+
+    wait_until(moves, 30)
+    first = moves()[0]
+    assert first["based_on"][0].startswith("user/car")
+    assert first["effect_detail"]["wire_bytes"] > first["effect_detail"]["state_bytes"]
+    moving.output("xapp", "undeploy", "service-migration")
+
+    def judged() -> dict[str, Any]:
+        every = moving.json("decision", "list")
+        return next(d for d in every if d["decision_id"] == first["decision_id"])
+
+    wait_until(lambda: judged()["effect"] != "pending", 12)
+    detail = judged()["effect_detail"]
+    assert detail["requests_before"] > 0 and detail["requests_after"] > 0, detail
+    assert detail["latency_unmoved_ms"] > 0
+
+
 # -- a network function on the way ------------------------------------------------
 
 
