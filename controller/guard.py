@@ -303,3 +303,9 @@ def check_migrate_twin(ue_id: str, serving_edge: str, edge: str) -> Rejection | 
     if serving_edge == edge:
         return Rejection("no_change", f"the twin of {ue_id} lives at {edge} already")
     return None
+
+
+def check_offload(service: str, place: str, to: str) -> Rejection | None:
+    if place == to:
+        return Rejection("no_change", f"tasks for {service} are worked on at {to} already")
+    return None

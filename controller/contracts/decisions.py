@@ -22,6 +22,7 @@ class Action(StrEnum):
     MIGRATE = "migrate"
     SCHEDULE = "schedule"
     MIGRATE_TWIN = "migrate_twin"
+    OFFLOAD = "offload"
     CONFIGURE_TWIN = "configure_twin"
 
 
@@ -63,6 +64,8 @@ class DecisionRequest(Strict):
     schedule: target {s_nssai}, parameters {shares: {ue_id: 0-1}}, all of them, together at
     most 1; of what the slice may send in the user's cell, downlink
     migrate_twin: target {ue_id}, parameters {edge}; a copy goes there ahead of a handover
+    offload: target {ue_id, service}, parameters {to}: a place of the service (`/services`): itself,
+    a service that does the same, or "device"; from the user's next request on
     configure_twin: target one of {type}, {s_nssai: "sst-sd"}, {edge}, {ue_id}; parameters
     `controller.contracts.twin_models.Changes`
     """

@@ -114,6 +114,10 @@ class Session(Strict):
     ip: str
 
 
+DEVICE = "device"
+"""Of `Service.places`: the user's own device."""
+
+
 class Service(Strict):
     """A virtual address with one traffic class; `host` serves it, `candidates` may."""
 
@@ -136,6 +140,9 @@ class Service(Strict):
     """Pace of a migration's state on the wire; None: as fast as TCP finds."""
     users: list[str] = []
     """Who asks it, where the scenario has requests to it."""
+    places: list[str] = []
+    """Where its users' requests may be worked on: itself, task services that do the same, and
+    `DEVICE` where the device can."""
 
 
 class Reservation(Strict):

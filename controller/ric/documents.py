@@ -114,6 +114,8 @@ class ServiceDocument(BaseModel):
     transfer_mbps: float | None
     users: list[str]
     """Who asks it."""
+    places: dict[str, str]
+    """ue_id -> where its tasks for this service are worked on: a service, or `device`."""
 
 
 class TwinSummary(BaseModel):

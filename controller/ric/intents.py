@@ -22,8 +22,10 @@ from controller.ric.errors import Malformed, NotFound
 from controller.ric.intent_parsing import known_cell, known_slice, parse
 from controller.ric.user_intents import (
     MigrateTwinIntent,
+    OffloadIntent,
     ScheduleIntent,
     migrate_twin,
+    offload,
     schedule,
 )
 
@@ -172,6 +174,7 @@ Intent = (
     | ConfigureTwinIntent
     | ScheduleIntent
     | MigrateTwinIntent
+    | OffloadIntent
 )
 
 
@@ -192,6 +195,8 @@ def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
         return schedule(request, inventory)
     if request.action is Action.MIGRATE_TWIN:
         return migrate_twin(request, inventory)
+    if request.action is Action.OFFLOAD:
+        return offload(request, inventory)
     return _reserve(request, inventory)
 
 

@@ -8,28 +8,16 @@ old place's own share, measured before, plus the way from where each user then w
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
-from typing import Any
 
 from controller.contracts.decisions import DecisionRecord, Effect
 from controller.contracts.inventory import Inventory, SwitchRole
-from controller.contracts.rpc import RpcError
 from controller.ric.judgement import Judgement
+from controller.ric.request_effects import Row, Window
 
-BEFORE_NS = 3_000_000_000
 AFTER_NS = 6_000_000_000
-SHORTEST_NS = 1_000_000_000
-SETTLE_NS = 1_200_000_000
-"""After a window, until the last of its requests was answered or given up."""
 TOLERANCE_MS, TOLERANCE_RATIO = 1.0, 0.1
-
-Row = Mapping[str, Any]
-"""`ue_id`, `sent_ns`, `latency_ms` (None: lost)."""
-RequestsOf = Callable[[str, int, int], Awaitable[Sequence[Row]]]
-"""(service, since_ns, until_ns) -> its users' requests. Raises `RpcError`."""
-Finished = Callable[[str, Effect, dict[str, Any]], None]
 
 
 class Whereabouts:
@@ -67,20 +55,8 @@ def ways_ms(inventory: Inventory) -> dict[tuple[str, str], float]:
     return found
 
 
-@dataclass(frozen=True)
-class WatchedMigration:
-    decision_id: str
-    service: str
-    source: str
-    target: str
-    begun_ns: int
-    confirmed_ns: int
-    until_ns: int
-    """End of its window: `AFTER_NS` on, or when the service began to move again."""
-
-
 def judge_migration(
-    watched: WatchedMigration,
+    source: str,
     before: Sequence[Row],
     after: Sequence[Row],
     cell_of: Callable[[str, int], str],
@@ -91,7 +67,7 @@ def judge_migration(
     def way(row: Row, host: str) -> float:
         return way_ms[cell_of(row["ue_id"], row["sent_ns"]), host]
 
-    own_ms = [r["latency_ms"] - way(r, watched.source) for r in before if r["latency_ms"]]
+    own_ms = [r["latency_ms"] - way(r, source) for r in before if r["latency_ms"]]
     answered = [r for r in after if r["latency_ms"] is not None]
     detail: dict[str, object] = {
         "requests_before": len(before),
@@ -101,7 +77,7 @@ def judge_migration(
     if not own_ms or not answered:
         return Judgement(Effect.NOT_EXERCISED, {**detail, "reason": "too few requests to tell"})
     measured_ms = fmean(r["latency_ms"] for r in answered)
-    unmoved_ms = fmean(median(own_ms) + way(r, watched.source) for r in answered)
+    unmoved_ms = fmean(median(own_ms) + way(r, source) for r in answered)
     detail |= {
         "latency_before_ms": fmean(r["latency_ms"] for r in before if r["latency_ms"]),
         "latency_after_ms": measured_ms,
@@ -116,63 +92,60 @@ def judge_migration(
     return Judgement(Effect.NOT_EXERCISED, {**detail, "reason": reason})
 
 
-class MigrationWatch:
-    """Moves whose effect is open; `advance` is called now and then."""
+class MigrationJudge:
+    """Makes the windows of moves. `whereabouts` is kept by whoever hands users over."""
 
-    def __init__(
-        self, inventory: Inventory, attachments: Mapping[str, str], requests: RequestsOf,
-        finished: Finished,
-    ) -> None:  # fmt: skip
+    def __init__(self, inventory: Inventory, attachments: Mapping[str, str]) -> None:
         self.whereabouts = Whereabouts(attachments)
         self._way_ms = ways_ms(inventory)
-        self._requests = requests
-        self._finished = finished
-        self._open: dict[str, WatchedMigration] = {}
-        """By service: a service has one at a time."""
-        self._ended: list[WatchedMigration] = []
-        """Their service moved on; their window is over."""
 
-    @property
-    def open_count(self) -> int:
-        return len(self._open) + len(self._ended)
+    def window(self, record: DecisionRecord) -> Window:
+        source, hops_ns = record.effect_detail["source"], record.hops_ns
 
-    def begin(self, record: DecisionRecord) -> None:
-        """Watch an applied move; one of the same service that is open ends with it."""
-        cost, hops_ns = record.effect_detail, record.hops_ns
-        watched = WatchedMigration(
-            record.decision_id,
-            record.target["service"],
-            cost["source"],
-            cost["target"],
-            hops_ns["guarded"],
-            hops_ns["confirmed"],
-            hops_ns["confirmed"] + AFTER_NS,
-        )
-        if (earlier := self._open.get(watched.service)) is not None:
-            self._ended.append(replace(earlier, until_ns=min(earlier.until_ns, watched.begun_ns)))
-        self._open[watched.service] = watched
+        def judge(before: Sequence[Row], after: Sequence[Row]) -> Judgement:
+            return judge_migration(source, before, after, self.whereabouts.cell, self._way_ms)
 
-    async def advance(self, now_ns: int) -> None:
-        for watched in [*self._ended, *self._open.values()]:
-            if now_ns >= watched.until_ns + SETTLE_NS:
-                await self._judge(watched, watched.until_ns)
-                if watched in self._ended:
-                    self._ended.remove(watched)
-                elif self._open.get(watched.service) == watched:
-                    del self._open[watched.service]
+        begun_ns, confirmed_ns = hops_ns["guarded"], hops_ns["confirmed"]
+        until_ns = confirmed_ns + AFTER_NS
+        service = record.target["service"]
+        return Window(record.decision_id, service, begun_ns, confirmed_ns, until_ns, judge)
 
-    async def _judge(self, watched: WatchedMigration, until_ns: int) -> None:
-        if until_ns - watched.confirmed_ns < SHORTEST_NS:
-            reason = "the service moved again before its users could be measured"
-            self._finished(watched.decision_id, Effect.NOT_EXERCISED, {"reason": reason})
-            return
-        since_ns = watched.begun_ns - BEFORE_NS
-        try:
-            before = await self._requests(watched.service, since_ns, watched.begun_ns)
-            after = await self._requests(watched.service, watched.confirmed_ns, until_ns)
-        except RpcError as error:
-            detail = {"reason": f"requests cannot be read: {error}"}
-            self._finished(watched.decision_id, Effect.NOT_EXERCISED, detail)
-            return
-        seen = judge_migration(watched, before, after, self.whereabouts.cell, self._way_ms)
-        self._finished(watched.decision_id, seen.effect, seen.detail)
+
+def judge_offload(ue_id: str, before: Sequence[Row], after: Sequence[Row]) -> Judgement:
+    """Verified: the user's requests were served sooner than before; refuted: later, or more were
+    lost. Nothing else is known to have changed in such a short time."""
+    own = [[r for r in rows if r["ue_id"] == ue_id] for rows in (before, after)]
+    answered = [[r["latency_ms"] for r in rows if r["latency_ms"] is not None] for rows in own]
+    lost = [len(rows) - len(those) for rows, those in zip(own, answered, strict=True)]
+    detail: dict[str, object] = {
+        "requests_before": len(own[0]),
+        "requests_after": len(own[1]),
+        "lost_before": lost[0],
+        "lost_after": lost[1],
+    }
+    if not answered[0] or not own[1]:
+        return Judgement(Effect.NOT_EXERCISED, {**detail, "reason": "too few requests to tell"})
+    if lost[1] > lost[0] or not answered[1]:
+        return Judgement(Effect.REFUTED, {**detail, "reason": "more requests were lost"})
+    before_ms, after_ms = fmean(answered[0]), fmean(answered[1])
+    detail |= {"latency_before_ms": before_ms, "latency_after_ms": after_ms}
+    tolerance_ms = max(TOLERANCE_MS, TOLERANCE_RATIO * before_ms)
+    if after_ms < before_ms - tolerance_ms:
+        return Judgement(Effect.VERIFIED, detail)
+    if after_ms > before_ms + tolerance_ms:
+        return Judgement(Effect.REFUTED, detail)
+    return Judgement(Effect.NOT_EXERCISED, {**detail, "reason": "it made no difference"})
+
+
+OFFLOAD_AFTER_NS = 3_000_000_000
+
+
+def offload_window(record: DecisionRecord) -> Window:
+    ue_id, service = record.target["ue_id"], record.target["service"]
+
+    def judge(before: Sequence[Row], after: Sequence[Row]) -> Judgement:
+        return judge_offload(ue_id, before, after)
+
+    begun_ns, confirmed_ns = record.hops_ns["guarded"], record.hops_ns["confirmed"]
+    until_ns = confirmed_ns + OFFLOAD_AFTER_NS
+    return Window(record.decision_id, service, begun_ns, confirmed_ns, until_ns, judge)

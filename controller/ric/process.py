@@ -218,6 +218,7 @@ async def live(ric: Ric, sockets: Sockets) -> None:
             return
         installing.result()
         await ric.slices.synchronise()
+        await ric.user_decisions.recover()
         tasks = [asyncio.ensure_future(w.run()) for w in (ric.poller, ric.user_feed)]
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again

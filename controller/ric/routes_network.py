@@ -96,6 +96,7 @@ def service_documents(ric: Ric) -> list[dict[str, Any]]:
             "state_bytes": service.state_bytes,
             "transfer_mbps": service.transfer_mbps,
             "users": service.users,
+            "places": {u: ric.user_decisions.place_of(u, service.name) for u in service.users},
             "address": service.address,
             "ipv6": ipv6_of(service.address),
             "port": service.port,

@@ -24,17 +24,18 @@ from controller.ric.enforcing import Enforcing
 from controller.ric.intents import HandoverIntent, MigrateIntent, ReserveIntent, SliceIntent
 from controller.ric.judgement import UserEvidence
 from controller.ric.measurement import CounterSample
-from controller.ric.migration_effect import MigrationWatch
+from controller.ric.migration_effect import MigrationJudge, offload_window
 from controller.ric.neighbours import HandoverNotices, UserTwins
 from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
 from controller.ric.presence import WatchedPresence
 from controller.ric.rehearsal import whatif_of
+from controller.ric.request_effects import RequestWatch
 from controller.ric.schedule_effect import ScheduleWatch
 from controller.ric.slices import SliceLife
 from controller.ric.twin_control import TwinControl
 from controller.ric.user_decisions import UserDecisions, watched_schedule
-from controller.ric.user_intents import MigrateTwinIntent, ScheduleIntent
+from controller.ric.user_intents import MigrateTwinIntent, OffloadIntent, ScheduleIntent
 from controller.ric.user_stream import UserTwinFeed
 from controller.ric.xapps import Xapps
 
@@ -84,9 +85,8 @@ class Ric:
         self.user_feed = UserTwinFeed(self.user_twins.changed, self.centre.stream)
         self.effects = EffectWatch(self._judged, self._user_evidence)
         self.schedules = ScheduleWatch(self._judged, enforcer.user_limit_kbps)
-        self.migrations = MigrationWatch(
-            inventory, enforcer.attachments(), self.notices.requests, self._judged
-        )
+        self.migrations = MigrationJudge(inventory, enforcer.attachments())
+        self.requests = RequestWatch(self.notices.requests, self._judged)
         self.poller = CounterPoller(self.read_counters, self._counted)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
         self.whatif = whatif_of(self)
@@ -108,7 +108,7 @@ class Ric:
         self.whatif.count(sample)
         await self.effects.on_sample(sample)
         self.schedules.on_sample(sample)
-        await self.migrations.advance(time.time_ns())
+        await self.requests.advance(time.time_ns())
 
     async def _user_evidence(self, ue_id: str, confirmed_ns: int) -> UserEvidence | None:
         return await self.user_twins.evidence(ue_id, confirmed_ns, self.enforcer.attachments())
@@ -137,11 +137,13 @@ class Ric:
             self._watch_slice(record.decision_id, intent, confirmed_ns)
         elif isinstance(intent, ScheduleIntent):
             self.schedules.watch(watched_schedule(record, intent))
+        elif isinstance(intent, OffloadIntent):
+            self.requests.watch(intent.target, offload_window(record))
         elif isinstance(intent, MigrateTwinIntent):
             # Its confirmation is the reading of what arrived.
             self._judged(record.decision_id, Effect.VERIFIED, {})
         elif isinstance(intent, MigrateIntent):
-            self.migrations.begin(record)
+            self.requests.watch(intent.target, self.migrations.window(record))
         elif isinstance(intent, HandoverIntent):
             self.migrations.whereabouts.moved(intent.ue_id, intent.cell_id, confirmed_ns)
             self.notices.announce(intent.ue_id, intent.cell_id)
@@ -213,7 +215,7 @@ class Ric:
             "alarms": self.alarms(),
             "decisions": self.decisions.counts(),
             "effects_open": sum(
-                w.open_count for w in (self.effects, self.schedules, self.migrations)
+                w.open_count for w in (self.effects, self.schedules, self.requests)
             ),
             "aggregates": {
                 "accepted": self.centre.accepted,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from controller.guard import (
     Rejection,
     TargetOrder,
     check_migrate_twin,
+    check_offload,
     check_order,
     check_schedule,
 )
@@ -22,7 +24,7 @@ from controller.outcome import EnforcementResult
 from controller.ric.enforcing import Enforcing, Outcome
 from controller.ric.neighbours import local_controllers
 from controller.ric.schedule_effect import WatchedSchedule
-from controller.ric.user_intents import MigrateTwinIntent, ScheduleIntent, UserIntent
+from controller.ric.user_intents import MigrateTwinIntent, OffloadIntent, ScheduleIntent, UserIntent
 
 COPY_TIMEOUT_S = 3.0
 
@@ -33,6 +35,9 @@ class UserDecisions:
     def __init__(self, run: RunFolder, inventory: Inventory, enforcer: Enforcing) -> None:
         self._enforcer = enforcer
         self._edge_of_cell = {cell.cell_id: cell.edge for cell in inventory.cells}
+        self._services = inventory.services
+        self._places: dict[tuple[str, str], str] = {}
+        self._emulation = AsyncConnection(run.emulation_socket)
         self._edges: dict[str, AsyncConnection] = local_controllers(run, inventory)
 
     def guard(self, intent: UserIntent, basis: Basis, order: TargetOrder) -> Rejection | None:
@@ -40,12 +45,52 @@ class UserDecisions:
             return rejection
         if isinstance(intent, ScheduleIntent):
             return check_schedule(intent.shares)
+        if isinstance(intent, OffloadIntent):
+            now = self.place_of(intent.ue_id, intent.service)
+            return check_offload(intent.service, now, intent.to)
         return check_migrate_twin(intent.ue_id, self._edge_of(intent.ue_id), intent.edge)
 
     async def enforce(self, intent: UserIntent, dry_run: bool) -> Outcome:
         if isinstance(intent, ScheduleIntent):
             return await self._enforcer.schedule(intent.slice_id, intent.shares, dry_run)
+        if isinstance(intent, OffloadIntent):
+            return await self._offload(intent, dry_run)
         return await self._copy_twin(intent, dry_run)
+
+    def place_of(self, ue_id: str, service: str) -> str:
+        """Where a user's tasks for a service are worked on."""
+        return self._places.get((ue_id, service), service)
+
+    def places(self, ue_id: str) -> dict[str, str]:
+        """Of all services that the user asks and that may be worked on elsewhere."""
+        asked = (s.name for s in self._services if ue_id in s.users and len(s.places) > 1)
+        return {service: self.place_of(ue_id, service) for service in asked}
+
+    async def recover(self) -> None:
+        """A restarted RIC learns from the users' clients where they send their requests."""
+        with contextlib.suppress(RpcError):
+            for item in await self._emulation.call("offloads", COPY_TIMEOUT_S):
+                self._places[item["ue_id"], item["service"]] = item["place"]
+
+    async def _offload(self, intent: OffloadIntent, dry_run: bool) -> EnforcementResult:
+        """Confirmed by the user's client (it stands for the device's own software)."""
+        ue_id, service = intent.ue_id, intent.service
+        before = self.place_of(ue_id, service)
+        diff: dict[str, Any] = {"tasks": {ue_id: {service: {"from": before, "to": intent.to}}}}
+        if dry_run:
+            return EnforcementResult(diff=diff)
+        try:
+            await self._emulation.call(
+                "offload", COPY_TIMEOUT_S, ue_id=ue_id, service=service, to=intent.to
+            )
+        except RpcError as error:
+            return EnforcementResult(
+                [Confirmation(switch=ue_id, confirmed=False, detail=str(error))], diff
+            )
+        self._places[ue_id, service] = intent.to
+        now_ns = time.time_ns()
+        said = Confirmation(switch=ue_id, confirmed=True, detail=f"requests go to {intent.to}")
+        return EnforcementResult([said], diff, {"enforced": now_ns, "confirmed": now_ns})
 
     def _edge_of(self, ue_id: str) -> str:
         return self._edge_of_cell[self._enforcer.attachments()[ue_id]]
@@ -74,6 +119,7 @@ class UserDecisions:
         return found
 
     def close(self) -> None:
+        self._emulation.close()
         for edge in self._edges.values():
             edge.close()
 

@@ -34,6 +34,15 @@ class NextEdge(Strict):
     edge: str
 
 
+class TasksOfUser(Strict):
+    ue_id: str
+    service: str
+
+
+class PlaceOfWork(Strict):
+    to: str
+
+
 @dataclass(frozen=True)
 class ScheduleIntent:
     slice_id: int
@@ -64,7 +73,23 @@ class MigrateTwinIntent:
         return self.target
 
 
-UserIntent = ScheduleIntent | MigrateTwinIntent
+@dataclass(frozen=True)
+class OffloadIntent:
+    ue_id: str
+    service: str
+    to: str
+    document: tuple[dict[str, Any], dict[str, Any]]
+
+    @property
+    def target(self) -> str:
+        return f"tasks of {self.ue_id} for {self.service}"
+
+    @property
+    def lock(self) -> str:
+        return self.target
+
+
+UserIntent = ScheduleIntent | MigrateTwinIntent | OffloadIntent
 
 
 def schedule(request: DecisionRequest, inventory: Inventory) -> ScheduleIntent:
@@ -93,3 +118,21 @@ def migrate_twin(request: DecisionRequest, inventory: Inventory) -> MigrateTwinI
         raise NotFound(f"no twins are kept at {wanted.edge!r}", f"edges: {', '.join(edges)}")
     canonical = (target.model_dump(), wanted.model_dump())
     return MigrateTwinIntent(target.ue_id, wanted.edge, canonical)
+
+
+def offload(request: DecisionRequest, inventory: Inventory) -> OffloadIntent:
+    target = parse(TasksOfUser, request.target, "target")
+    known_user(target.ue_id, inventory)
+    asked = {s.name: s for s in inventory.services if target.ue_id in s.users}
+    if target.service not in asked:
+        known = ", ".join(asked) or "none"
+        raise NotFound(f"{target.ue_id} asks no service {target.service!r}", f"it asks: {known}")
+    wanted = parse(PlaceOfWork, request.parameters, "parameters")
+    places = asked[target.service].places
+    if wanted.to not in places:
+        raise NotFound(
+            f"the work of {target.service} cannot be done at {wanted.to!r}",
+            f"places: {', '.join(places)}",
+        )
+    canonical = (target.model_dump(), wanted.model_dump())
+    return OffloadIntent(target.ue_id, target.service, wanted.to, canonical)

@@ -94,6 +94,36 @@ def test_a_full_server_is_refused_with_its_numbers(moving: CommandLine) -> None:
     assert host_of(moving, "ledger") == "edge1"
 
 
+# -- where tasks are worked on ---------------------------------------------------------------
+
+
+def test_a_users_tasks_go_where_they_are_sent(moving: CommandLine) -> None:
+    """`archive` is far away; a service near car1 does the same, the device does it in 80 ms."""
+    assert "near" in moving.output(
+        "service", "offload", "archive", "--user", "car1", "--to", "archive-near", "--dry-run"
+    )
+    latency_ms = {}
+    for place in ("archive-near", "device", "archive"):
+        record = moving.json("service", "offload", "archive", "--user", "car1", "--to", place)
+        since_ns = record["hops_ns"]["confirmed"]
+
+        def own(since_ns: int = since_ns) -> list[dict[str, Any]]:
+            found = clients(moving, "collect", since_ns=since_ns, until_ns=2**62)
+            of_user = [r for r in found if (r["service"], r["ue_id"]) == ("archive", "car1")]
+            return [r for r in of_user if r["latency_ms"] is not None]
+
+        wait_until(lambda own=own: len(own()) >= 5, 5)  # type: ignore[misc]
+        assert {r["place"] for r in own()} == {place}
+        latency_ms[place] = min(r["latency_ms"] for r in own())
+    assert latency_ms["archive-near"] < latency_ms["archive"], latency_ms
+    assert latency_ms["device"] >= 80, "the device cannot be quicker than its stated cost"
+    assert moving.json("twin", "show", "car1")["strategy"]["offloading"]["archive"] == "archive"
+    words = "archive, archive-near, device"
+    assert words in moving.refusal(
+        "service", "offload", "archive", "--user", "car1", "--to", "ledger"
+    )
+
+
 # -- copies of twins, and the xApp ----------------------------------------------------------
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from controller.contracts.decisions import Effect
 from controller.ric.migration_effect import (
-    WatchedMigration,
     Whereabouts,
     judge_migration,
+    judge_offload,
     ways_ms,
 )
+from controller.ric.request_effects import RequestWatch, Window
 from tests.planned_network import planned_inventory
 from topologies.scenario.loader import load
 
@@ -20,8 +22,8 @@ WAYS = {
     ("east", "edge1"): 24.0,
     ("east", "edge2"): 0.0,
 }
-MOVED = WatchedMigration("d1", "assist", "edge1", "edge2", 1000, 2000, 9000)
 OWN_MS = 0.8
+S = 1_000_000_000
 
 
 def rows(cell: str, host: str, count: int = 20, **changes: Any) -> list[dict[str, Any]]:
@@ -31,7 +33,7 @@ def rows(cell: str, host: str, count: int = 20, **changes: Any) -> list[dict[str
 
 def judged(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Effect:
     """Users are named after the cell they are in."""
-    return judge_migration(MOVED, before, after, lambda ue_id, _: ue_id, WAYS).effect
+    return judge_migration("edge1", before, after, lambda ue_id, _: ue_id, WAYS).effect
 
 
 def test_a_move_ahead_of_a_handover_is_verified_though_the_latency_stays_the_same() -> None:
@@ -75,3 +77,52 @@ def test_ways_follow_the_configured_delays_and_never_the_air() -> None:
     assert ways["west", "edge1"] == 0
     assert ways["west", "edge2"] == 24
     assert ways["east", "cloud"] == 36
+
+
+def offloaded(before_ms: float | None, after_ms: float | None) -> Effect:
+    def rows_of(latency_ms: float | None) -> list[dict[str, Any]]:
+        own = {"ue_id": "car", "sent_ns": 0, "latency_ms": latency_ms}
+        return [own, {**own, "ue_id": "other", "latency_ms": 500.0}] * 20
+
+    return judge_offload("car", rows_of(before_ms), rows_of(after_ms)).effect
+
+
+def test_offloading_is_judged_by_the_users_own_requests() -> None:
+    assert offloaded(36.0, 12.0) is Effect.VERIFIED
+    assert offloaded(12.0, 36.0) is Effect.REFUTED
+    assert offloaded(12.0, 12.5) is Effect.NOT_EXERCISED
+    assert offloaded(12.0, None) is Effect.REFUTED, "nothing was answered any more"
+    assert offloaded(None, 12.0) is Effect.NOT_EXERCISED
+
+
+def test_a_newer_decision_ends_the_window_of_an_older_one() -> None:
+    heard: list[tuple[str, Effect]] = []
+    asked: list[tuple[str, int, int]] = []
+
+    async def requests(service: str, since_ns: int, until_ns: int) -> list[dict[str, Any]]:
+        asked.append((service, since_ns, until_ns))
+        return rows("east", "edge1" if until_ns <= 10 * S else "edge2")
+
+    def window(name: str, begun_s: int, confirmed_s: int) -> Window:
+        return Window(
+            name, "assist", begun_s * S, confirmed_s * S, (confirmed_s + 6) * S,
+            lambda before, after: judge_migration(
+                "edge1", before, after, lambda ue_id, _: ue_id, WAYS
+            ),
+        )  # fmt: skip
+
+    watch = RequestWatch(
+        requests, lambda decision_id, effect, _: heard.append((decision_id, effect))
+    )
+
+    async def play() -> None:
+        watch.watch("service:assist", window("short", 8, 9))
+        watch.watch("service:assist", window("long", 10, 12))
+        await watch.advance(12 * S)
+        assert heard == [] or heard == [("short", Effect.NOT_EXERCISED)]
+        await watch.advance(20 * S)
+
+    asyncio.run(play())
+    assert dict(heard)["long"] is Effect.VERIFIED
+    assert ("assist", 9 * S, 10 * S) in asked, "its window ended where the next move began"
+    assert watch.open_count == 0

@@ -79,6 +79,7 @@ for _resource in resources.RESOURCES:
         _MORE[_resource.command](_group)
     if _resource.command == "service":
         _group.command("migrate")(services.migrate)
+        users.add_to_services(_group)
     if _resource.command == "twin":
         twin_models.add_to(_group)
         users.add_to_twins(_group)

@@ -42,6 +42,9 @@ def _by_switch(diff: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
         found.setdefault(switch, []).extend(_queues(interface, queues))
     for ue_id, way in diff.get("twins", {}).items():
         found.setdefault(way["to"], []).append(f"+ copy of the twin of {ue_id} at {way['from']}")
+    for ue_id, tasks in diff.get("tasks", {}).items():
+        words = (f"~ tasks for {s}: {way['from']} -> {way['to']}" for s, way in tasks.items())
+        found.setdefault(ue_id, []).extend(words)
     yield from found.items()
 
 

@@ -65,6 +65,31 @@ def migrate_twin(
         decide(api, "migrate_twin", {"ue_id": ue_id}, {"edge": to}, dry_run, as_json)
 
 
+def offload(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="A task service.")],
+    ue_id: Annotated[str, typer.Option("--user", metavar="UE", help="Whose tasks.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="PLACE", help="A service that does the same, or device.")
+    ],
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Choose where a user's tasks for a service are worked on, from its next request on.
+
+    \b
+    Examples:
+      ./testbed.sh service offload archive --user car1 --to archive-near
+      ./testbed.sh service offload archive --user car1 --to device --dry-run
+    """
+    with northbound() as api:
+        target = {"ue_id": ue_id, "service": service}
+        decide(api, "offload", target, {"to": to}, dry_run, as_json)
+
+
+def add_to_services(group: typer.Typer) -> None:
+    group.command("offload")(offload)
+
+
 def add_to_slices(group: typer.Typer) -> None:
     group.command("schedule")(schedule)
 

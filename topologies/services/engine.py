@@ -132,6 +132,16 @@ class ServiceEngine:
         async def stop_instance(service: str, host: str) -> None:
             await asyncio.to_thread(self.stop_instance, service, host)
 
+        async def offload(ue_id: str, service: str, to: str) -> None:
+            """Raises `EmulationError` without requests in the scenario."""
+            if not self._has_clients:
+                raise EmulationError("nobody asks a task service in this scenario")
+            await asyncio.to_thread(self._clients, "offload", ue_id=ue_id, service=service, to=to)
+
+        async def offloads() -> list[dict[str, str]]:
+            found = await asyncio.to_thread(self._clients, "offloads") if self._has_clients else []
+            return list(found)
+
         async def requests(service: str, since_ns: int, until_ns: int) -> list[dict[str, Any]]:
             found = await asyncio.to_thread(self.collect, since_ns, until_ns, service)
             return list(found["rows"])
@@ -141,6 +151,8 @@ class ServiceEngine:
             "stop_instance": stop_instance,
             "instances": self.instances,
             "requests": requests,
+            "offload": offload,
+            "offloads": offloads,
         }
 
     def _known(self, service: str, host: str) -> None:

@@ -55,7 +55,7 @@ def network_of(cells: Sequence[Mapping[str, Any]], topology: Mapping[str, Any]) 
         neighbours.setdefault(link["to"], {}).setdefault(link["from"], float(link["delay_ms"]))
     air = {s["name"] for s in topology["switches"] if s["role"] == "air"}
     servers = [h["name"] for h in topology["hosts"] if h["kind"] in ("edge", "cloud")]
-    rtt_ms = {}
+    rtt_ms: dict[tuple[str, str], float] = {}
     for cell_id in found:
         delay_ms = _delays(neighbours, cell_id, air)
         rtt_ms |= {(cell_id, s): 2 * delay_ms[s] for s in servers if s in delay_ms}

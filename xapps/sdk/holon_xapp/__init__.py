@@ -17,6 +17,7 @@ from holon_xapp.decisions import (
     handover,
     migrate,
     migrate_twin,
+    offload,
     schedule,
 )
 from holon_xapp.errors import (
@@ -72,6 +73,7 @@ __all__ = [
     "load_model",
     "migrate",
     "migrate_twin",
+    "offload",
     "parse_event",
     "schedule",
 ]

@@ -152,6 +152,12 @@ def schedule(s_nssai: SNssai, shares: Mapping[str, float]) -> Order:
     return Order("schedule", target, {"shares": dict(shares)})
 
 
+def offload(ue_id: str, service: str, to: str) -> Order:
+    """A user's tasks for a service are worked on at `to` from its next request on: the service, one
+    that does the same, or `"device"`. Scope `offload`."""
+    return Order("offload", {"ue_id": ue_id, "service": service}, {"to": to})
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The RIC's verdict: applied, rejected (with its reason) or superseded.
