@@ -20,7 +20,7 @@ from controller.contracts.slices import Strict
 DESCRIPTOR_FILE = "config-file.json"
 SCOPES = (
     *("read", "reserve", "schedule", "handover", "admit", "cover"),
-    *("migrate", "migrate_twin", "offload", "configure_twin"),
+    *("migrate", "migrate_twin", "offload", "adapt_link", "configure_twin"),
 )
 """`read`: twins and stream; the others: decisions with that action."""
 

@@ -23,6 +23,7 @@ class Action(StrEnum):
     SCHEDULE = "schedule"
     MIGRATE_TWIN = "migrate_twin"
     OFFLOAD = "offload"
+    ADAPT_LINK = "adapt_link"
     CONFIGURE_TWIN = "configure_twin"
 
 
@@ -66,6 +67,8 @@ class DecisionRequest(Strict):
     migrate_twin: target {ue_id}, parameters {edge}; a copy goes there ahead of a handover
     offload: target {ue_id, service}, parameters {to}: a place of the service (`/services`): itself,
     a service that does the same, or "device"; from the user's next request on
+    adapt_link: target {ue_id}, parameters {max_cqi: 1-15 or null}; no modulation and coding above
+    that CQI's, both ways, where the scenario's radio limits packets
     configure_twin: target one of {type}, {s_nssai: "sst-sd"}, {edge}, {ue_id}; parameters
     `controller.contracts.twin_models.Changes`
     """

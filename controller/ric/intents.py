@@ -21,9 +21,11 @@ from controller.contracts.twin_models import Changes, Override
 from controller.ric.errors import Malformed, NotFound
 from controller.ric.intent_parsing import known_cell, known_slice, parse
 from controller.ric.user_intents import (
+    AdaptLinkIntent,
     MigrateTwinIntent,
     OffloadIntent,
     ScheduleIntent,
+    adapt_link,
     migrate_twin,
     offload,
     schedule,
@@ -175,6 +177,7 @@ Intent = (
     | ScheduleIntent
     | MigrateTwinIntent
     | OffloadIntent
+    | AdaptLinkIntent
 )
 
 
@@ -197,6 +200,8 @@ def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
         return migrate_twin(request, inventory)
     if request.action is Action.OFFLOAD:
         return offload(request, inventory)
+    if request.action is Action.ADAPT_LINK:
+        return adapt_link(request, inventory)
     return _reserve(request, inventory)
 
 

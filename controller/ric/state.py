@@ -35,7 +35,12 @@ from controller.ric.schedule_effect import ScheduleWatch
 from controller.ric.slices import SliceLife
 from controller.ric.twin_control import TwinControl
 from controller.ric.user_decisions import UserDecisions, watched_schedule
-from controller.ric.user_intents import MigrateTwinIntent, OffloadIntent, ScheduleIntent
+from controller.ric.user_intents import (
+    AdaptLinkIntent,
+    MigrateTwinIntent,
+    OffloadIntent,
+    ScheduleIntent,
+)
 from controller.ric.user_stream import UserTwinFeed
 from controller.ric.xapps import Xapps
 
@@ -139,6 +144,9 @@ class Ric:
             self.schedules.watch(watched_schedule(record, intent))
         elif isinstance(intent, OffloadIntent):
             self.requests.watch(intent.target, offload_window(record))
+        elif isinstance(intent, AdaptLinkIntent):
+            reason = "the radio follows within its update period; packets do not tell"
+            self._judged(record.decision_id, Effect.NOT_EXERCISED, {"reason": reason})
         elif isinstance(intent, MigrateTwinIntent):
             # Its confirmation is the reading of what arrived.
             self._judged(record.decision_id, Effect.VERIFIED, {})

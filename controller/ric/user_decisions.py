@@ -24,7 +24,13 @@ from controller.outcome import EnforcementResult
 from controller.ric.enforcing import Enforcing, Outcome
 from controller.ric.neighbours import local_controllers
 from controller.ric.schedule_effect import WatchedSchedule
-from controller.ric.user_intents import MigrateTwinIntent, OffloadIntent, ScheduleIntent, UserIntent
+from controller.ric.user_intents import (
+    AdaptLinkIntent,
+    MigrateTwinIntent,
+    OffloadIntent,
+    ScheduleIntent,
+    UserIntent,
+)
 
 COPY_TIMEOUT_S = 3.0
 
@@ -48,6 +54,8 @@ class UserDecisions:
         if isinstance(intent, OffloadIntent):
             now = self.place_of(intent.ue_id, intent.service)
             return check_offload(intent.service, now, intent.to)
+        if isinstance(intent, AdaptLinkIntent):
+            return None  # it takes nothing from anybody else
         return check_migrate_twin(intent.ue_id, self._edge_of(intent.ue_id), intent.edge)
 
     async def enforce(self, intent: UserIntent, dry_run: bool) -> Outcome:
@@ -55,6 +63,8 @@ class UserDecisions:
             return await self._enforcer.schedule(intent.slice_id, intent.shares, dry_run)
         if isinstance(intent, OffloadIntent):
             return await self._offload(intent, dry_run)
+        if isinstance(intent, AdaptLinkIntent):
+            return await self._adapt_link(intent, dry_run)
         return await self._copy_twin(intent, dry_run)
 
     def place_of(self, ue_id: str, service: str) -> str:
@@ -94,6 +104,25 @@ class UserDecisions:
 
     def _edge_of(self, ue_id: str) -> str:
         return self._edge_of_cell[self._enforcer.attachments()[ue_id]]
+
+    async def _adapt_link(self, intent: AdaptLinkIntent, dry_run: bool) -> EnforcementResult:
+        """Confirmed by the emulation, which is the radio."""
+        ue_id, max_cqi = intent.ue_id, intent.max_cqi
+        diff: dict[str, Any] = {"links": {ue_id: {"max_cqi": max_cqi}}}
+        if dry_run:
+            return EnforcementResult(diff=diff)
+        try:
+            measured = await self._emulation.call(
+                "adapt_link", COPY_TIMEOUT_S, ue_id=ue_id, max_cqi=max_cqi
+            )
+        except RpcError as error:
+            return EnforcementResult(
+                [Confirmation(switch=ue_id, confirmed=False, detail=str(error))], diff
+            )
+        now_ns = time.time_ns()
+        said = Confirmation(switch=ue_id, confirmed=True, detail=f"at most CQI {max_cqi or 15}")
+        hops_ns = {"enforced": now_ns, "confirmed": now_ns}
+        return EnforcementResult([said], diff, hops_ns, measured=measured)
 
     async def _copy_twin(self, intent: MigrateTwinIntent, dry_run: bool) -> EnforcementResult:
         """Confirmed when the next edge says that it holds what was sent, or newer."""

@@ -26,7 +26,7 @@ class Shares(Strict):
     shares: Annotated[dict[str, Share], Field(max_length=SHARES_MAX)]
 
 
-class TwinOfUser(Strict):
+class OfUser(Strict):
     ue_id: str
 
 
@@ -41,6 +41,10 @@ class TasksOfUser(Strict):
 
 class PlaceOfWork(Strict):
     to: str
+
+
+class Scheme(Strict):
+    max_cqi: Annotated[int, Field(ge=1, le=15)] | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,22 @@ class OffloadIntent:
         return self.target
 
 
-UserIntent = ScheduleIntent | MigrateTwinIntent | OffloadIntent
+@dataclass(frozen=True)
+class AdaptLinkIntent:
+    ue_id: str
+    max_cqi: int | None
+    document: tuple[dict[str, Any], dict[str, Any]]
+
+    @property
+    def target(self) -> str:
+        return f"link of {self.ue_id}"
+
+    @property
+    def lock(self) -> str:
+        return self.target
+
+
+UserIntent = ScheduleIntent | MigrateTwinIntent | OffloadIntent | AdaptLinkIntent
 
 
 def schedule(request: DecisionRequest, inventory: Inventory) -> ScheduleIntent:
@@ -110,7 +129,7 @@ def schedule(request: DecisionRequest, inventory: Inventory) -> ScheduleIntent:
 
 
 def migrate_twin(request: DecisionRequest, inventory: Inventory) -> MigrateTwinIntent:
-    target = parse(TwinOfUser, request.target, "target")
+    target = parse(OfUser, request.target, "target")
     known_user(target.ue_id, inventory)
     wanted = parse(NextEdge, request.parameters, "parameters")
     edges = sorted({cell.edge for cell in inventory.cells})
@@ -136,3 +155,11 @@ def offload(request: DecisionRequest, inventory: Inventory) -> OffloadIntent:
         )
     canonical = (target.model_dump(), wanted.model_dump())
     return OffloadIntent(target.ue_id, target.service, wanted.to, canonical)
+
+
+def adapt_link(request: DecisionRequest, inventory: Inventory) -> AdaptLinkIntent:
+    target = parse(OfUser, request.target, "target")
+    known_user(target.ue_id, inventory)
+    wanted = parse(Scheme, request.parameters, "parameters")
+    canonical = (target.model_dump(), wanted.model_dump())
+    return AdaptLinkIntent(target.ue_id, wanted.max_cqi, canonical)

@@ -83,6 +83,8 @@ for _resource in resources.RESOURCES:
     if _resource.command == "twin":
         twin_models.add_to(_group)
         users.add_to_twins(_group)
+    if _resource.command == "ue":
+        users.add_to_users(_group)
     if _resource.command == "slice":
         users.add_to_slices(_group)
     app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)

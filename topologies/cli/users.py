@@ -86,6 +86,29 @@ def offload(
         decide(api, "offload", target, {"to": to}, dry_run, as_json)
 
 
+def adapt_link(
+    ue_id: Annotated[str, typer.Argument(metavar="UE", help="As `ue list` shows it.")],
+    max_cqi: Annotated[
+        int | None, typer.Option("--max-cqi", min=1, max=15, help="None: as the channel allows.")
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Limit the modulation and coding of a user's radio link; without a limit, lift it.
+
+    \b
+    Examples:
+      ./testbed.sh ue adapt car1 --max-cqi 7
+      ./testbed.sh ue adapt car1
+    """
+    with northbound() as api:
+        decide(api, "adapt_link", {"ue_id": ue_id}, {"max_cqi": max_cqi}, dry_run, as_json)
+
+
+def add_to_users(group: typer.Typer) -> None:
+    group.command("adapt")(adapt_link)
+
+
 def add_to_services(group: typer.Typer) -> None:
     group.command("offload")(offload)
 

@@ -158,6 +158,12 @@ def offload(ue_id: str, service: str, to: str) -> Order:
     return Order("offload", {"ue_id": ue_id, "service": service}, {"to": to})
 
 
+def adapt_link(ue_id: str, max_cqi: int | None) -> Order:
+    """No modulation and coding above this CQI's (1-15) for a user; None: what its channel allows.
+    Scope `adapt_link`."""
+    return Order("adapt_link", {"ue_id": ue_id}, {"max_cqi": max_cqi})
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The RIC's verdict: applied, rejected (with its reason) or superseded.
