@@ -9,6 +9,7 @@ migration traffic on the wire per service.  Asked: the forecast's mean cost is t
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,9 +51,33 @@ def figures(summary: Mapping[str, Any], out: Path) -> dict[str, Any]:
             k: summary["decisions"]["by_action"].get("migrate", {}).get(k, 0)
             for k in ("verified", "refuted", "not_exercised", "pending")
         },
+        "moves_ahead": ahead(out),
         "handovers": summary["handovers"]["count"],
         "verdict": summary["validity"]["verdict"],
         "reasons": summary["validity"]["reasons"],
+    }
+
+
+def ahead(out: Path) -> dict[str, Any]:
+    """When moves were done before the handover nearest to them (negative: after it)."""
+    asked = parquet.read_table(out / "requests.parquet", columns=["service", "ue_id"]).to_pylist()
+    user_of = {r["service"]: r["ue_id"] for r in asked}
+    rows = parquet.read_table(out / "decisions.parquet").to_pylist()
+    applied = [r for r in rows if r["verdict"] == "applied"]
+    handovers = [
+        (json.loads(r["target"])["ue_id"], r["confirmed_ns"])
+        for r in applied
+        if r["action"] == "handover"
+    ]
+    leads_s = []
+    for move in (r for r in applied if r["action"] == "migrate"):
+        user = user_of.get(json.loads(move["target"])["service"])
+        gaps_s = [(at - move["confirmed_ns"]) / 1e9 for ue_id, at in handovers if ue_id == user]
+        if gaps_s:
+            leads_s.append(min(gaps_s, key=abs))
+    return {
+        "median_s": statistics.median(leads_s) if leads_s else None,
+        "ratio": statistics.fmean(lead >= 0 for lead in leads_s) if leads_s else None,
     }
 
 
@@ -64,6 +89,7 @@ def shown(seed: int, strategy: str, row: Mapping[str, Any]) -> str:
         f"(p50 {latency['p50']:.1f}, p95 {latency['p95']:.1f}, p99 {latency['p99']:.1f}), "
         f"{100 * row['in_deadline_ratio']:.1f} % within {DEADLINE_MS:g} ms, "
         f"{row['migrations']} moves, {row['bytes_on_wire'] / 1e6:.1f} MB, "
+        f"done {row['moves_ahead']['median_s'] or 0:.1f} s before the handover, "
         f"down p50 {down.get('p50') or 0:.0f} ms, lost {row['lost_requests']}, "
         f"{row['verdict']} {'; '.join(row['reasons'])}"
     )
