@@ -92,8 +92,7 @@ async def show_user_twin(ric: TheRic, caller: Reader, ue_id: str) -> Response:
     """Attributes nested by group and service, each with its unit, age and source."""
     ric.access.require_user(caller, ue_id)
     document = await ric.user_twins.twin(ue_id, ric.enforcer.attachments())
-    document["strategy"] = {"offloading": ric.user_decisions.places(ue_id)}
-    return json_response(ric.access.user_twin(caller, document))
+    return json_response(ric.access.user_twin(caller, ric.with_strategy(ue_id, document)))
 
 
 @router.get("/twins/users/{ue_id}/history")

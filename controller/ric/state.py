@@ -87,7 +87,7 @@ class Ric:
         )
         self.notices = HandoverNotices(run, inventory)
         self.user_twins = UserTwins(run, inventory)
-        self.user_feed = UserTwinFeed(self.user_twins.changed, self.centre.stream)
+        self.user_feed = UserTwinFeed(self._changed_users, self.centre.stream)
         self.effects = EffectWatch(self._judged, self._user_evidence)
         self.schedules = ScheduleWatch(self._judged, enforcer.user_limit_kbps)
         self.migrations = MigrationJudge(inventory, enforcer.attachments())
@@ -117,6 +117,14 @@ class Ric:
 
     async def _user_evidence(self, ue_id: str, confirmed_ns: int) -> UserEvidence | None:
         return await self.user_twins.evidence(ue_id, confirmed_ns, self.enforcer.attachments())
+
+    def with_strategy(self, ue_id: str, twin: dict[str, Any]) -> dict[str, Any]:
+        """A user's twin with what was decided about the user."""
+        return {**twin, "strategy": {"offloading": self.user_decisions.places(ue_id)}}
+
+    async def _changed_users(self, since_ns: int) -> dict[str, dict[str, Any]]:
+        changed = await self.user_twins.changed(since_ns)
+        return {ue_id: self.with_strategy(ue_id, twin) for ue_id, twin in changed.items()}
 
     def _slices_changed(self) -> None:
         self.centre.keep_slices(self.inventory)
