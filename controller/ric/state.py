@@ -119,8 +119,9 @@ class Ric:
         return await self.user_twins.evidence(ue_id, confirmed_ns, self.enforcer.attachments())
 
     def with_strategy(self, ue_id: str, twin: dict[str, Any]) -> dict[str, Any]:
-        """A user's twin with what was decided about the user."""
-        return {**twin, "strategy": {"offloading": self.user_decisions.places(ue_id)}}
+        """A user's twin with what was decided about the user, if there was anything to decide."""
+        places = self.user_decisions.places(ue_id)
+        return {**twin, "strategy": {"offloading": places}} if places else twin
 
     async def _changed_users(self, since_ns: int) -> dict[str, dict[str, Any]]:
         changed = await self.user_twins.changed(since_ns)
