@@ -114,14 +114,17 @@ def judged(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, An
     return {"means": means, "cost_difference_ms": differences, "forecast_is_better": better}
 
 
-def measured(seeds: Sequence[int], strategies: Sequence[str], duration_s: float) -> dict[str, Any]:
+def measured(
+    seeds: Sequence[int], strategies: Sequence[str], duration_s: float, settings: Sequence[str]
+) -> dict[str, Any]:
     table: dict[str, dict[str, Any]] = {s: {} for s in strategies}
     versions: dict[str, str] = {}
     for index, seed in enumerate(seeds):
         for strategy in strategies if index % 2 == 0 else strategies[::-1]:
             out = RESULTS / "migration" / f"{strategy}-{seed}"
             arguments = ["--policy", "xapps", "--duration", str(duration_s)]
-            arguments += ["--set", f"xapps.service-migration.config.strategy={strategy}"]
+            for setting in (f"xapps.service-migration.config.strategy={strategy}", *settings):
+                arguments += ["--set", setting]
             summary = run("border", out, *arguments, seed=seed)
             versions = versions_of(summary)
             row = figures(summary, out)
@@ -134,8 +137,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--duration", type=float, default=40)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     options = parser.parse_args()
-    found = measured(options.seeds, STRATEGIES, options.duration)
+    found = measured(options.seeds, STRATEGIES, options.duration, options.settings)
     print(f"primary: {PRIMARY}")
     for strategy, mean in found["means"].items():
         print(

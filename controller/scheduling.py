@@ -54,7 +54,7 @@ class Schedules:
 
     async def _send(self, before: NetworkState, after: NetworkState) -> EnforcementResult:
         changes = self._changes(before, after)
-        answers = await self._switches.send(changes, "schedule")
+        answers = await self._switches.send(changes)
         enforced_ns = max(a.at_ns for a in answers.values())
         return EnforcementResult(
             confirmations_of(answers),
