@@ -6,6 +6,7 @@ Rules grow as users × switches on their path plus slices × switches, never use
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from controller.egress import egress_rules
 from controller.errors import NetworkDescriptionError
@@ -33,14 +34,9 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
     """Everything `switch` should carry. Raises `NetworkDescriptionError`."""
     user_flows, user_limits = user_meters(network, state, switch)
     flows = [
-        *miss_rules(),
-        *port_security(network, switch),
-        *classify(network, switch),
-        *isolation(network),
+        *_standing(network, switch),
         *user_flows,
         *forward(network, state, switch),
-        *detour_rules(network, switch),
-        *egress_rules(network, switch),
         *chain_rules(network, state, switch),
     ]
     return SwitchProgram(
@@ -48,6 +44,19 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
         flows=_by_key(switch, flows),
         meters={**slice_meters(network, state, switch), **user_limits},
         groups=groups(network, switch),
+    )
+
+
+@lru_cache(maxsize=64)
+def _standing(network: Network, switch: str) -> tuple[Flow, ...]:
+    """The part that lives as long as the network's slices do, whoever is where."""
+    return (
+        *miss_rules(),
+        *port_security(network, switch),
+        *classify(network, switch),
+        *isolation(network),
+        *detour_rules(network, switch),
+        *egress_rules(network, switch),
     )
 
 
