@@ -15,21 +15,27 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.runs import testbed, write
+from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
+from controller.contracts.run_folder import RunFolder
 from topologies.cli.northbound import Northbound, running
 
 RATE_TOLERANCE_RATIO = 0.02
 SHARE_TOLERANCE_RATIO = 0.03
+OFFERED_LEAST_RATIO = 1.05
 SETTLE_S = 2.5
 """A meter's burst passes, queues fill."""
 LINK_MBPS = 20.0
 ELASTIC = ("first", "second", "third")
+LIMITED = "third"
+"""The one that offers more than the link."""
 HOST_OF = {"first": "ue1", "second": "ue2", "third": "ue3", "shaped": "sink"}
 NO_CEILING_MBPS = 100.0
 
@@ -56,6 +62,7 @@ class Reading:
     slice_name: str
     set_mbps: float
     measured_mbps: float
+    offered_mbps: float
     seconds: float
     tolerance_ratio: float
 
@@ -64,17 +71,38 @@ class Reading:
         return self.measured_mbps / self.set_mbps - 1
 
     @property
+    def exercised(self) -> bool:
+        """A queue that ran empty, or a limit that nobody reached, would say nothing."""
+        return self.offered_mbps >= OFFERED_LEAST_RATIO * self.set_mbps
+
+    @property
     def holds(self) -> bool:
-        return abs(self.error_ratio) <= self.tolerance_ratio
+        return self.exercised and abs(self.error_ratio) <= self.tolerance_ratio
+
+    @property
+    def words(self) -> str:
+        if not self.exercised:
+            return f"  NOT EXERCISED: only {self.offered_mbps:.2f} Mbit/s were offered"
+        return "" if self.holds else "  DOES NOT HOLD"
 
     def as_json(self) -> dict[str, Any]:
         return {**vars(self), "error_ratio": round(self.error_ratio, 5), "holds": self.holds}
 
 
+@dataclass(frozen=True)
+class Rate:
+    """Of one slice, Mbit/s: what its host received (L2), what was offered (payload); how long."""
+
+    mbps: float
+    offered_mbps: float
+    seconds: float
+
+
 class Receivers:
     """What hosts' interfaces received, as the kernel counts it."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, run: RunFolder, inventory: Inventory) -> None:
+        self._run = run
         self._hosts = {name: inventory.host(host) for name, host in HOST_OF.items()}
 
     def bytes_now(self) -> dict[str, tuple[float, int]]:
@@ -86,15 +114,22 @@ class Receivers:
             found[name] = time.monotonic(), int(line.partition(":")[2].split()[0])
         return found
 
-    def rates_mbps(self, seconds: float) -> dict[str, tuple[float, float]]:
-        """Slice -> (Mbit/s, over how many seconds)."""
-        before = self.bytes_now()
-        time.sleep(seconds)
-        after = self.bytes_now()
+    def rates(self, seconds: float) -> dict[str, Rate]:
+        """By slice; what was offered in the same seconds is told by the senders."""
+        asked = {"duration_s": seconds}
+        with ThreadPoolExecutor(1) as pool:
+            before = self.bytes_now()
+            asking = pool.submit(
+                rpc.call, self._run.emulation_socket, "measure", seconds + 30, **asked
+            )
+            time.sleep(seconds)
+            after = self.bytes_now()
+            told = {s["name"]: s["offered_mbps"] for s in asking.result()["slices"]}
         rates = {}
         for name, (at_s, count) in after.items():
             taken_s = at_s - before[name][0]
-            rates[name] = (count - before[name][1]) * 8 / taken_s / 1e6, taken_s
+            mbps = (count - before[name][1]) * 8 / taken_s / 1e6
+            rates[name] = Rate(mbps, told[name], taken_s)
         return rates
 
 
@@ -142,31 +177,32 @@ def shares(mix_mbps: Mapping[str, float], measured_mbps: Mapping[str, float]) ->
 class Measuring:
     """The cases, each set, settled and read over `seconds`."""
 
-    def __init__(self, inventory: Inventory, api: Northbound, seconds: float) -> None:
-        self._receivers = Receivers(inventory)
+    def __init__(
+        self, run: RunFolder, inventory: Inventory, api: Northbound, seconds: float
+    ) -> None:
+        self._receivers = Receivers(run, inventory)
         self._settings = Settings(api)
+        self._rest = dict.fromkeys((n for n in ELASTIC if n != LIMITED), (0.5, NO_CEILING_MBPS))
         self._seconds = seconds
         self._sink_port = next(p.interface for p in inventory.ports if p.peer == "sink")
 
-    def _read(self) -> dict[str, tuple[float, float]]:
+    def _read(self) -> dict[str, Rate]:
         time.sleep(SETTLE_S)
-        return self._receivers.rates_mbps(self._seconds)
+        return self._receivers.rates(self._seconds)
 
     def ceilings(self) -> Iterator[Reading]:
         """A slice's ceiling in a cell: its meter, then its queue."""
         for ceiling in CEILINGS_MBPS:
-            rest = dict.fromkeys(ELASTIC[1:], (0.5, NO_CEILING_MBPS))
-            self._settings.reserve({"first": (ceiling, ceiling), **rest})
-            yield self._rate("ceiling (meter and queue)", "first", ceiling)
+            self._settings.reserve({LIMITED: (ceiling, ceiling), **self._rest})
+            yield self._rate("ceiling (meter and queue)", LIMITED, ceiling)
 
     def policing(self) -> Iterator[Reading]:
         """A user's meter, in a slice whose queue would carry twice as much."""
         for limit in USER_LIMITS_MBPS:
-            rest = dict.fromkeys(ELASTIC[1:], (0.5, NO_CEILING_MBPS))
-            self._settings.reserve({"first": (2 * limit, NO_CEILING_MBPS), **rest})
-            self._settings.limit_users("first", limit)
-            yield self._rate("policing (user's meter)", "first", limit)
-        self._settings.limit_users("first", None)
+            self._settings.reserve({LIMITED: (2 * limit, NO_CEILING_MBPS), **self._rest})
+            self._settings.limit_users(LIMITED, limit)
+            yield self._rate("policing (user's meter)", LIMITED, limit)
+        self._settings.limit_users(LIMITED, None)
 
     def shaping(self) -> Iterator[Reading]:
         """A real-time slice's queue on a server's link, where no meter of that rate stands."""
@@ -175,9 +211,8 @@ class Measuring:
             yield self._rate("shaping (queue's maximum)", "shaped", share)
 
     def _rate(self, mechanism: str, name: str, wanted_mbps: float) -> Reading:
-        mbps, seconds = self._read()[name]
-        case = f"{wanted_mbps:g} Mbit/s"
-        return Reading(mechanism, case, name, wanted_mbps, mbps, seconds, RATE_TOLERANCE_RATIO)
+        read = self._read()[name]
+        return _reading(mechanism, f"{wanted_mbps:g} Mbit/s", name, wanted_mbps, read)
 
     def mixes(self) -> Iterator[Reading]:
         """Elastic queues that saturate the link together."""
@@ -185,27 +220,40 @@ class Measuring:
             mix = dict(zip(ELASTIC, minima, strict=True))
             self._settings.reserve({n: (mbps, NO_CEILING_MBPS) for n, mbps in mix.items()})
             read = {name: rate for name, rate in self._read().items() if name in mix}
-            got = {name: mbps for name, (mbps, _) in read.items()}
+            got = {name: rate.mbps for name, rate in read.items()}
             case = " / ".join(f"{mbps:g}" for mbps in minima)
             for name, wanted in shares(mix, got).items():
-                seconds = read[name][1]
-                yield Reading(
-                    "weighted shares", case, name, wanted, got[name], seconds, SHARE_TOLERANCE_RATIO
-                )
-            carried, seconds = sum(got.values()), read["first"][1]
-            yield Reading(
-                "link (all queues)", case, "all", LINK_MBPS, carried, seconds, RATE_TOLERANCE_RATIO
+                tolerance = SHARE_TOLERANCE_RATIO
+                yield _reading("weighted shares", case, name, wanted, read[name], tolerance)
+            together = Rate(
+                sum(got.values()),
+                sum(rate.offered_mbps for rate in read.values()),
+                read[LIMITED].seconds,
             )
+            yield _reading("link (all queues)", case, "all", LINK_MBPS, together)
+
+
+def _reading(
+    mechanism: str,
+    case: str,
+    name: str,
+    set_mbps: float,
+    rate: Rate,
+    tolerance_ratio: float = RATE_TOLERANCE_RATIO,
+) -> Reading:
+    return Reading(
+        mechanism, case, name, set_mbps, rate.mbps, rate.offered_mbps, rate.seconds, tolerance_ratio
+    )
 
 
 @contextmanager
-def on_testbed() -> Iterator[tuple[Inventory, Northbound]]:
+def on_testbed() -> Iterator[tuple[RunFolder, Inventory, Northbound]]:
     testbed("up", "shares", "--policy", "static")
     try:
         run = running()
         api = Northbound(run)
         try:
-            yield Inventory.load(run.inventory), api
+            yield run, Inventory.load(run.inventory), api
         finally:
             api.close()
     finally:
@@ -214,8 +262,8 @@ def on_testbed() -> Iterator[tuple[Inventory, Northbound]]:
 
 def measure(seconds: float) -> list[Reading]:
     found = []
-    with on_testbed() as (inventory, api):
-        measuring = Measuring(inventory, api, seconds)
+    with on_testbed() as (run, inventory, api):
+        measuring = Measuring(run, inventory, api, seconds)
         for part in (measuring.shaping, measuring.ceilings, measuring.policing, measuring.mixes):
             for reading in part():
                 found.append(reading)
@@ -224,7 +272,7 @@ def measure(seconds: float) -> list[Reading]:
                     f"{reading.set_mbps:9.3f}{reading.measured_mbps:10.3f} Mbit/s"
                     f"{100 * reading.error_ratio:8.2f} %  (allowed "
                     f"{100 * reading.tolerance_ratio:g} %)"
-                    f"{'' if reading.holds else '  DOES NOT HOLD'}",
+                    f"{reading.words}",
                     flush=True,
                 )
     return found

@@ -19,6 +19,7 @@ from controller.contracts.run_folder import RunFolder
 from controller.errors import EnforcementError, UnknownTargetError
 from controller.function_chain import order
 from controller.network_state import ChainedFunction, NetworkState
+from controller.network_view import Network
 from controller.outcome import EnforcementResult, confirmations_of
 from controller.reconcile import Change, difference
 from controller.rules import compile_attachments
@@ -49,8 +50,12 @@ class Functions:
 
     def __init__(self, run: RunFolder, switches: Switches) -> None:
         self._run, self._switches = run, switches
-        self._network = switches.network
         self._lock = asyncio.Lock()
+
+    @property
+    def _network(self) -> Network:
+        """With the slices of the moment."""
+        return self._switches.network
 
     def used_bytes(self, host: str) -> int:
         placed = self._switches.state.functions.values()
