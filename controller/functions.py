@@ -8,7 +8,8 @@ a restarted controller must not open a firewall.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import orjson
 
 from controller.contracts import rpc
 from controller.contracts.run_folder import RunFolder
-from controller.errors import EnforcementError, UnknownTargetError
+from controller.errors import EnforcementError, SwitchDatabaseError, UnknownTargetError
 from controller.function_chain import order
 from controller.network_state import ChainedFunction, NetworkState
 from controller.network_view import Network
@@ -48,8 +49,11 @@ def with_functions(state: NetworkState, run: RunFolder) -> NetworkState:
 class Functions:
     """One change at a time. Raises `UnknownTargetError`, `EnforcementError`, `rpc.RpcError`."""
 
-    def __init__(self, run: RunFolder, switches: Switches) -> None:
-        self._run, self._switches = run, switches
+    def __init__(
+        self, run: RunFolder, switches: Switches, settle: Callable[[], Awaitable[object]]
+    ) -> None:
+        """`settle`: lets vswitchd credit what it forwarded so far; see `_send`."""
+        self._run, self._switches, self._settle = run, switches, settle
         self._lock = asyncio.Lock()
 
     @property
@@ -174,6 +178,9 @@ class Functions:
         answers: dict[str, Answer] = {}
         async with self._switches.holding(switches):
             for switch in switches:
+                # What is not credited yet would be to the new way, and the packet balance is off.
+                with contextlib.suppress(SwitchDatabaseError):
+                    await self._settle()
                 answers |= await self._switches.send({switch: self._change(switch, before, after)})
         return answers
 

@@ -365,16 +365,13 @@ class TestHandover:
             assert result.confirmed, result.confirmations
             return await sending
 
-        before = counters(net).slices[2]
         arrivals = net.run(break_while_sending())
-        after = counters(net).slices[2]
         lost = arrivals.sent - arrivals.received
         gap_ms = 1000 * max(b - a for a, b in itertools.pairwise(arrivals.times_s))
         print(f"{direction}: {lost} of {arrivals.sent} lost, gap {gap_ms:.1f} ms")
         # A rule takes effect some milliseconds after it is sent, here and there alike.
         assert gap_ms >= 0.8 * INTERRUPTION_MS
         assert lost == pytest.approx(gap_ms * pps / 1000, abs=0.15 * INTERRUPTION_MS)
-        assert after.misses - before.misses == lost
         assert net.enforcer.attachments()["ue3"] == there
 
 
