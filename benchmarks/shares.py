@@ -30,7 +30,7 @@ from topologies.cli.northbound import Northbound, running
 RATE_TOLERANCE_RATIO = 0.02
 SHARE_TOLERANCE_RATIO = 0.03
 OFFERED_LEAST_RATIO = 1.05
-SETTLE_S = 2.5
+SETTLE_S = 2.0
 """A meter's burst passes, queues fill."""
 LINK_MBPS = 20.0
 ELASTIC = ("first", "second", "third")

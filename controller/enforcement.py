@@ -64,7 +64,7 @@ class Enforcer:
         self.migrations = Migrations(run, inventory, ServicePaths(self._switches))
         self._database = SwitchDatabase(run.ovsdb_socket)
         self._control = SwitchControl(run.ovs)
-        self.functions = Functions(run, self._switches, self._settle)
+        self.functions = Functions(run, self._switches, self._settle, self.migrations.used_bytes)
         self._queues = PortQueues(self._database, self._control)
         self._queues_in_doubt: set[str] = set()
         self._moves = Moves(self._switches)

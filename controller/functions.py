@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from controller.contracts import rpc
+from controller.contracts.inventory import Host
 from controller.contracts.run_folder import RunFolder
 from controller.errors import EnforcementError, SwitchDatabaseError, UnknownTargetError
 from controller.function_chain import order
@@ -50,10 +51,16 @@ class Functions:
     """One change at a time. Raises `UnknownTargetError`, `EnforcementError`, `rpc.RpcError`."""
 
     def __init__(
-        self, run: RunFolder, switches: Switches, settle: Callable[[], Awaitable[object]]
+        self,
+        run: RunFolder,
+        switches: Switches,
+        settle: Callable[[], Awaitable[object]],
+        held_bytes: Callable[[str], int],
     ) -> None:
-        """`settle`: lets vswitchd credit what it forwarded so far; see `_send`."""
+        """`settle`: lets vswitchd credit what it forwarded so far; see `_send`.
+        `held_bytes`: what services hold in a server's memory."""
         self._run, self._switches, self._settle = run, switches, settle
+        self._held_bytes = held_bytes
         self._lock = asyncio.Lock()
 
     @property
@@ -86,10 +93,10 @@ class Functions:
             before = self._switches.state
             old = before.functions.get(name)
             wanted = self._checked(name, service, host, deny, old)
+            sources = [self._session_ip(ue_id, service) for ue_id in deny]
             switches = order(self._network, wanted, self._service_host(service))
             if dry_run:
                 return EnforcementResult(diff=self._diff(switches, before.chained(wanted)))
-            sources = [self._session_ip(ue_id, service) for ue_id in deny]
             address = next(s for s in self._network.inventory.services if s.name == service).address
             await self._emulation(
                 "place_function", name=name, host=host, address=address, deny=sources
@@ -139,6 +146,8 @@ class Functions:
             raise EnforcementError(
                 f"{host} has addresses of {service}'s slice; a function needs a server without"
             )
+        if old is None or old.host != host:
+            self._refuse_full(server)
         if old is not None and old.service != service:
             raise EnforcementError(f"function {name} is for {old.service}; remove it first")
         others = [f for f in self._switches.state.functions.values() if f.name != name]
@@ -147,6 +156,18 @@ class Functions:
             raise EnforcementError(f"service {service} has function {taken} already")
         draining = old.host if old is not None and old.host != host else None
         return ChainedFunction(name, service, host, tuple(deny), draining)
+
+    def _refuse_full(self, server: Host) -> None:
+        if server.memory_bytes is None:
+            return
+        free_bytes = (
+            server.memory_bytes - self._held_bytes(server.name) - self.used_bytes(server.name)
+        )
+        if free_bytes < FUNCTION_BYTES:
+            raise EnforcementError(
+                f"{server.name} is full: a function needs {FUNCTION_BYTES} bytes, "
+                f"{free_bytes} of {server.memory_bytes} are free"
+            )
 
     def _session_ip(self, ue_id: str, service: str) -> str:
         slice_id = next(s.slice_id for s in self._network.inventory.services if s.name == service)
