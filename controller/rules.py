@@ -79,8 +79,13 @@ def compile_network(
     return {name: compile_switch(network, state, name) for name in names}
 
 
-def isolation(network: Network) -> Iterator[Flow]:
+@lru_cache(maxsize=4)
+def isolation(network: Network) -> tuple[Flow, ...]:
     """Table 2: one rule a slice and IP version; one foot outside is dropped and counted."""
+    return tuple(_isolation(network))
+
+
+def _isolation(network: Network) -> Iterator[Flow]:
     for slice_id in network.slice_ids:
         here: MatchFields = {"metadata": matched(of_slice(slice_id))}
         for version in IP_VERSIONS:
@@ -95,7 +100,8 @@ def isolation(network: Network) -> Iterator[Flow]:
 def _by_key(switch: str, flows: Iterable[Flow]) -> dict[FlowKey, Flow]:
     by_key: dict[FlowKey, Flow] = {}
     for flow in flows:
-        if by_key.setdefault(flow.key, flow) != flow:
+        there = by_key.setdefault(flow.key, flow)
+        if there is not flow and there != flow:
             raise NetworkDescriptionError(
                 f"switch {switch}: two rules for table {flow.table_id}, {dict(flow.match)}"
             )
