@@ -46,7 +46,8 @@ def chain_rules(network: Network, state: NetworkState, switch: str) -> Iterator[
     services = {s.name: s for s in network.inventory.services}
     for function in state.functions.values():
         service = services[function.service]
-        for host in _hosts(network, function):
+        for name in dict.fromkeys(filter(None, [function.host, function.draining])):
+            host = network.hosts[name]
             if host.switch == switch:
                 yield from _back_from(host, service)
                 yield _handed_to(host, service)
@@ -55,17 +56,12 @@ def chain_rules(network: Network, state: NetworkState, switch: str) -> Iterator[
 
 
 def order(network: Network, function: ChainedFunction, service_host: str) -> list[str]:
-    """Switches in which placing changes rules without a moment in which packets are lost."""
+    """Switches in which placing changes rules without a moment in which packets are lost, or,
+    when it moves, go past it; what is under way meets one change at most (see `Functions`)."""
     at_function = network.hosts[function.host].switch
     at_service = network.hosts[service_host].switch
     before = [network.hosts[function.draining].switch] if function.draining else []
     return list(dict.fromkeys([at_function, network.core, at_service, *before]))
-
-
-def _hosts(network: Network, function: ChainedFunction) -> list[Host]:
-    """Where it was first, so that what says where it is comes last."""
-    names = dict.fromkeys(filter(None, [function.draining, function.host]))
-    return [network.hosts[name] for name in names]
 
 
 def _back_from(host: Host, service: Service) -> Iterator[Flow]:
@@ -135,13 +131,8 @@ def _answers(
     function: ChainedFunction,
     service: Service,
 ) -> Iterator[Flow]:
-    """While it moves, ways to where it was stay until what is under way has drained: a
-    packet that passes twice does no harm, one that passes never does."""
-    target = network.hosts[state.service_host(service)]
-    steered: dict[int, int] = {}
-    for at in _hosts(network, function):
-        steered |= _unpassed(network, switch, at, target)
-    for in_port, out_port in steered.items():
+    at, target = network.hosts[function.host], network.hosts[state.service_host(service)]
+    for in_port, out_port in _unpassed(network, switch, at, target).items():
         for version in IP_VERSIONS:
             match: MatchFields = {"in_port": in_port, **version.sent_by(service.address)}
             yield rule(FORWARD, _ANSWERS, match, write=egress(out_port), goto=EGRESS)

@@ -101,8 +101,9 @@ class Functions:
             await self._emulation(
                 "place_function", name=name, host=host, address=address, deny=sources
             )
-            result = await self._apply(switches, before.chained(wanted))
-            if old is not None and old.host != host:
+            moves = old is not None and old.host != host
+            result = await self._apply(switches, before.chained(wanted), DRAIN_S * moves)
+            if old is not None and moves:
                 await asyncio.sleep(DRAIN_S)
                 settled = ChainedFunction(name, service, host, tuple(deny))
                 await self._apply(list(reversed(switches)), self._switches.state.chained(settled))
@@ -181,10 +182,12 @@ class Functions:
         service = next(s for s in self._network.inventory.services if s.name == name)
         return self._switches.state.service_host(service)
 
-    async def _apply(self, switches: Sequence[str], after: NetworkState) -> EnforcementResult:
+    async def _apply(
+        self, switches: Sequence[str], after: NetworkState, pause_s: float = 0.0
+    ) -> EnforcementResult:
         before = self._switches.state
         diff = self._diff(switches, after)
-        answers = await self._send(switches, before, after)
+        answers = await self._send(switches, before, after, pause_s)
         if not all(a.confirmed for a in answers.values()):
             undoing = await asyncio.gather(*(self._switches.reconcile(s) for s in switches))
             words = "; ".join(a.detail for a in answers.values() if not a.confirmed)
@@ -194,11 +197,17 @@ class Functions:
         return EnforcementResult(confirmations_of(answers), diff)
 
     async def _send(
-        self, switches: Sequence[str], before: NetworkState, after: NetworkState
+        self,
+        switches: Sequence[str],
+        before: NetworkState,
+        after: NetworkState,
+        pause_s: float = 0.0,
     ) -> dict[str, Answer]:
+        """One switch after the other; `pause_s` between two, for what is under way."""
         answers: dict[str, Answer] = {}
         async with self._switches.holding(switches):
             for switch in switches:
+                await asyncio.sleep(pause_s if answers else 0.0)
                 # What is not credited yet would be to the new way, and the packet balance is off.
                 with contextlib.suppress(SwitchDatabaseError):
                     await self._settle()

@@ -17,7 +17,7 @@ from controller.network_view import network_of
 from controller.rules import compile_switch
 from controller.switch_program import Kind
 from tests.pipeline.fake_network import FakeNetwork, Journey, ipv4, ipv6
-from tests.pipeline.fake_switch import FakeSwitch
+from tests.pipeline.fake_switch import FakeSwitch, Sent
 from tests.planned_network import planned_inventory
 from topologies.scenario.loader import SCENARIOS_FOLDER
 
@@ -29,6 +29,7 @@ HOSTS = {"archive": "cloud", "assist1": "edge1", "assist2": "edge2"}
 """On the core, and at each access point."""
 FUNCTION_HOSTS = ("compute1", "compute2")
 """On the core, and at the western access point."""
+MOVES = list(product(HOSTS, (FUNCTION_HOSTS, FUNCTION_HOSTS[::-1])))
 USERS = ("car1", "car2")
 SESSIONS = {u.ue_id: u.sessions[0].ip for u in INVENTORY.users}
 ASSIST = dscp_of(2, TrafficClass.REAL_TIME)
@@ -83,9 +84,7 @@ def test_every_packet_passes_once_and_arrives_in_its_class(
     assert net.total(Kind.ENTER) == net.total(Kind.DELIVER) == 4
 
 
-@pytest.mark.parametrize(
-    ("service", "moves"), list(product(HOSTS, (FUNCTION_HOSTS, FUNCTION_HOSTS[::-1])))
-)
+@pytest.mark.parametrize(("service", "moves"), MOVES)
 def test_no_packet_goes_past_it_at_any_moment_of_a_move(
     service: str, moves: tuple[str, str]
 ) -> None:
@@ -104,6 +103,39 @@ def test_no_packet_goes_past_it_at_any_moment_of_a_move(
                     assert set(journey.delivered) == {sink}, (switch, journey)
                     assert passed, f"past the function when {switch} had changed"
         assert before is not after
+
+
+class Changing(FakeNetwork):
+    """One switch changes while a packet is under way, after so many hops."""
+
+    change: Callable[[], None] | None = None
+    hops_left = 0
+
+    def _arrive(self, switch: str, out: Sent, journey: Journey) -> Any:
+        self.hops_left -= 1
+        if self.hops_left == 0 and self.change is not None:
+            self.change()
+        return super()._arrive(switch, out, journey)
+
+
+@pytest.mark.parametrize(("service", "moves"), MOVES)
+def test_no_packet_under_way_goes_past_it_while_it_moves(
+    service: str, moves: tuple[str, str]
+) -> None:
+    """What is under way drains between two changes, so a packet meets one of them at most."""
+    old, new = moves
+    before, after = placed(service, old), placed(service, new, draining=old)
+    way = order(NETWORK, after.functions["gate"], HOSTS[service])
+    programs = {s: [compile_switch(NETWORK, state, s) for state in (before, after)] for s in way}
+    for number, hops, user in product(range(len(way)), range(1, 6), USERS):
+        for source, sink, packet in both_ways(service, user, ipv4):
+            net = Changing(INVENTORY, before)
+            net.switches |= {s: FakeSwitch(programs[s][1]) for s in way[:number]}
+            changed = {way[number]: FakeSwitch(programs[way[number]][1])}
+            net.hops_left, net.change = hops, lambda net=net, to=changed: net.switches.update(to)  # type: ignore[misc]
+            passed, journey = travel(net, source, packet)
+            assert set(journey.delivered) == {sink}
+            assert passed, f"{source}: past it, as {way[number]} changed after {hops} hops"
 
 
 @pytest.mark.parametrize(("service", "at"), list(product(HOSTS, FUNCTION_HOSTS)))
