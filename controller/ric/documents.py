@@ -113,6 +113,11 @@ class ServiceDocument(BaseModel):
     candidates: list[str]
     """Servers it may run in."""
     state_bytes: int
+    transfer_mbps: float | None
+    users: list[str]
+    """Who asks it."""
+    places: dict[str, str]
+    """ue_id -> where its tasks for this service are worked on: a service, or `device`."""
 
 
 class TwinSummary(BaseModel):

@@ -222,11 +222,12 @@ async def live(ric: Ric, sockets: Sockets) -> None:
             return
         installing.result()
         await ric.slices.synchronise()
-        tasks = [asyncio.ensure_future(ric.poller.run())]
+        tasks = [asyncio.ensure_future(w.run()) for w in (ric.poller, ric.user_feed)]
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
         ric.progress.ready = True
         print("ready", flush=True)
+        tasks.append(asyncio.ensure_future(ric.user_decisions.recover()))
         tasks.append(asyncio.ensure_future(deploy_xapps(ric)))
         for task in tasks:
             stack.callback(task.cancel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -41,19 +42,31 @@ from tests.emulated.enforced import (
     video,
 )
 from tests.emulated.networks import two_cells
-from tests.emulated.paced_udp import Arrivals, in_processes, send_and_count
+from tests.emulated.paced_udp import HEADER_BYTES, Arrivals, in_processes, send_and_count
 from tests.waiting import wait_until
 from topologies.namespaces import socket_in
 
 RATE_TOLERANCE_RATIO = 0.05
 RECONCILE_WITHIN_S = 5.0
+INTERRUPTION_MS = 120
 PORT = 7000
 
 
 @pytest.fixture(scope="module")
 def net(make_testbed: Callable[..., Any]) -> Iterator[Enforced]:
-    with make_testbed(two_cells()) as testbed, enforced(testbed) as network:
+    with make_testbed(with_a_broken_handover()) as testbed, enforced(testbed) as network:
         yield network
+
+
+def with_a_broken_handover() -> dict[str, Any]:
+    """Two cells, and a third user whose handovers break the link first."""
+    document = two_cells()
+    sensor = {
+        "name": "ue3", "type": "sensor", "slices": ["control"],
+        "mobility": {"kind": "static", "position_m": [20, 0]},
+        "handover": {"kind": "break_before_make", "interruption_ms": INTERRUPTION_MS},
+    }  # fmt: skip
+    return {**document, "users": [*document["users"], sensor]}
 
 
 def counters(net: Enforced) -> Counters:
@@ -325,10 +338,39 @@ class TestHandover:
         with pytest.raises(UnknownTargetError, match="unknown user 'ue9'"):
             net.run(net.enforcer.handover("ue9", "ap1"))
 
-    def test_break_before_make_ends_at_the_target_too(self, net: Enforced) -> None:
-        assert net.run(net.enforcer.handover("ue1", "ap2", mode="break_before_make")).confirmed
-        arrivals = send(net, "cloud", "ue1", UE1_CONTROL, 0.5, bind_ip=TASK)
-        assert arrivals.received == arrivals.sent
+    @pytest.mark.parametrize("direction", ["down", "up"])
+    def test_break_before_make_costs_what_is_sent_in_its_interruption(
+        self, net: Enforced, direction: str
+    ) -> None:
+        ue3 = session_ip(2, 2)
+        source, sink, own, target = "cloud", "ue3", TASK, ue3
+        if direction == "up":
+            source, sink, own, target = "ue3", "cloud", ue3, TASK
+        testbed = net.testbed
+        there = "ap2" if net.enforcer.attachments()["ue3"] == "ap1" else "ap1"
+        pps, payload_bytes = 1000, 100
+        mbps = pps * (payload_bytes + HEADER_BYTES) * 8 / 1e6
+
+        async def break_while_sending() -> Arrivals:
+            sending = asyncio.create_task(
+                asyncio.to_thread(
+                    send_and_count, testbed.netns(source), testbed.netns(sink), (target, PORT),
+                    mbps, 1.0, 0, payload_bytes, own,
+                )
+            )  # fmt: skip
+            await asyncio.sleep(0.4)
+            result = await net.enforcer.handover("ue3", there)
+            assert result.confirmed, result.confirmations
+            return await sending
+
+        arrivals = net.run(break_while_sending())
+        lost = arrivals.sent - arrivals.received
+        gap_ms = 1000 * max(b - a for a, b in itertools.pairwise(arrivals.times_s))
+        print(f"{direction}: {lost} of {arrivals.sent} lost, gap {gap_ms:.1f} ms")
+        # A rule takes effect some milliseconds after it is sent, here and there alike.
+        assert gap_ms >= 0.8 * INTERRUPTION_MS
+        assert lost == pytest.approx(gap_ms * pps / 1000, abs=0.15 * INTERRUPTION_MS)
+        assert net.enforcer.attachments()["ue3"] == there
 
 
 class TestFailures:

@@ -26,6 +26,7 @@ from topologies.cli import (
     slices,
     terminal,
     twin_models,
+    users,
     vm,
     whatif,
     xapps,
@@ -92,8 +93,14 @@ for _resource in resources.RESOURCES:
         _MORE[_resource.command](_group)
     if _resource.command == "service":
         _group.command("migrate")(services.migrate)
+        users.add_to_services(_group)
     if _resource.command == "twin":
         twin_models.add_to(_group)
+        users.add_to_twins(_group)
+    if _resource.command == "ue":
+        users.add_to_users(_group)
+    if _resource.command == "slice":
+        users.add_to_slices(_group)
     app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(functions.commands, name="vnf", rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
