@@ -271,6 +271,7 @@ class Emulation:
         handlers: dict[str, rpc.Handler] = {
             "status": self.status,
             "attached": self.attached,
+            "adapt_link": self.radio_updates.adapt,
             "slices": self.slices,
             "measure": self.measure,
             "begin": self.begin,

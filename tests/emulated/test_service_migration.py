@@ -95,6 +95,87 @@ def test_a_full_server_is_refused_with_its_numbers(moving: CommandLine) -> None:
     assert host_of(moving, "ledger") == "edge1"
 
 
+# -- where tasks are worked on ---------------------------------------------------------------
+
+
+def test_a_users_tasks_go_where_they_are_sent(moving: CommandLine) -> None:
+    """`archive` is far away; a service near car1 does the same, the device does it in 80 ms."""
+    assert "near" in moving.output(
+        "service", "offload", "archive", "--user", "car1", "--to", "archive-near", "--dry-run"
+    )
+    latency_ms = {}
+    for place in ("archive-near", "device", "archive"):
+        record = moving.json("service", "offload", "archive", "--user", "car1", "--to", place)
+        since_ns = record["hops_ns"]["confirmed"]
+
+        def own(since_ns: int = since_ns) -> list[dict[str, Any]]:
+            found = clients(moving, "collect", since_ns=since_ns, until_ns=2**62)
+            of_user = [r for r in found if (r["service"], r["ue_id"]) == ("archive", "car1")]
+            return [r for r in of_user if r["latency_ms"] is not None]
+
+        wait_until(lambda own=own: len(own()) >= 5, 5)  # type: ignore[misc]
+        assert {r["place"] for r in own()} == {place}
+        latency_ms[place] = min(r["latency_ms"] for r in own())
+    assert latency_ms["archive-near"] < latency_ms["archive"], latency_ms
+    assert latency_ms["device"] >= 80, "the device cannot be quicker than its stated cost"
+    assert moving.json("twin", "show", "car1")["strategy"]["offloading"]["archive"] == "archive"
+    words = "archive, archive-near, device"
+    assert words in moving.refusal(
+        "service", "offload", "archive", "--user", "car1", "--to", "ledger"
+    )
+
+
+# -- copies of twins, and the xApp ----------------------------------------------------------
+
+
+def edge_of(line: CommandLine, ue_id: str) -> str:
+    cells = {"west": "edge1", "east": "edge2"}
+    return cells[next(str(u["cell_id"]) for u in line.json("ue", "list") if u["ue_id"] == ue_id)]
+
+
+def test_a_twins_copy_goes_ahead_of_its_user(moving: CommandLine) -> None:
+    here = edge_of(moving, "car1")
+    there = {"edge1": "edge2", "edge2": "edge1"}[here]
+    assert "copy of the twin" in moving.output(
+        "twin", "migrate", "car1", "--to", there, "--dry-run"
+    )
+    record = moving.json("twin", "migrate", "car1", "--to", there)
+    assert record["confirmations"][0]["switch"] == there
+    assert record["effect_detail"]["wire_bytes"] > 500, "no twin crossed the network"
+    run = (moving.runs_root / "current").resolve()
+    local = Path(run) / f"local-{there}.sock"
+    copies = {t["id"]: t["version"] for t in rpc.call(local, "twins")}
+    assert copies["car1"] >= record["effect_detail"]["version"]
+
+
+def test_the_xapp_moves_a_service_and_its_requests_judge(moving: CommandLine) -> None:
+    """As deployed, unchanged; the cars of `migration` cross the border every nine seconds."""
+    moving.output("xapp", "deploy", "service-migration")
+
+    def moves() -> list[dict[str, Any]]:
+        return [
+            d
+            for d in moving.json("decision", "list")
+            if (d["xapp"], d["action"]) == ("service-migration", "migrate")
+            and d["verdict"] == "applied"
+        ]
+
+    wait_until(moves, 30)
+    first = moves()[0]
+    assert first["based_on"][0].startswith("user/car")
+    assert first["effect_detail"]["wire_bytes"] > first["effect_detail"]["state_bytes"]
+    moving.output("xapp", "undeploy", "service-migration")
+
+    def judged() -> dict[str, Any]:
+        every = moving.json("decision", "list")
+        return next(d for d in every if d["decision_id"] == first["decision_id"])
+
+    wait_until(lambda: judged()["effect"] != "pending", 12)
+    detail = judged()["effect_detail"]
+    assert detail["requests_before"] > 0 and detail["requests_after"] > 0, detail
+    assert detail["latency_unmoved_ms"] > 0
+
+
 # -- a network function on the way ------------------------------------------------
 
 

@@ -16,6 +16,9 @@ commands = typer.Typer(
     help="Network functions that a service's traffic passes.", no_args_is_help=True
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+FunctionName = Annotated[
+    str, typer.Argument(metavar="NAME", help="Its name: a new one, or as `vnf list` shows it.")
+]
 _COLUMNS = ("name", "service", "host", "deny", "passed_packets", "dropped_packets")
 
 
@@ -37,7 +40,7 @@ def list_(as_json: Json = False) -> None:
 
 @commands.command("place")
 def place(
-    name: str,
+    name: FunctionName,
     service: Annotated[str, typer.Option("--service", help="Whose traffic passes it.")],
     on: Annotated[str, typer.Option("--on", metavar="HOST", help="Server to place it in.")],
     deny: Annotated[list[str] | None, typer.Option("--deny", metavar="UE")] = None,
@@ -57,7 +60,7 @@ def place(
 
 @commands.command("move")
 def move(
-    name: str,
+    name: FunctionName,
     to: Annotated[str, typer.Option("--to", metavar="HOST")],
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -78,7 +81,7 @@ def move(
 
 
 @commands.command("remove")
-def remove(name: str, dry_run: DryRun = False, as_json: Json = False) -> None:
+def remove(name: FunctionName, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Remove a function; the service is reached straight again.
 
     \b
