@@ -13,7 +13,7 @@ from typing import Any
 
 from controller.audit import Audit
 from controller.contracts.inventory import Inventory, User
-from controller.contracts.twin_models import Readers, TwinSettings
+from controller.contracts.twin_models import AGENT_ATTRIBUTES, Readers, TwinSettings
 from controller.ric.callers import Caller
 from controller.ric.errors import Forbidden
 
@@ -76,20 +76,22 @@ class Access:
             if self._is_own_service(caller, directions)
         }
         shown = {**document}
-        for group in ("connectivity", "user"):
+        for group in ("connectivity", "user", "use_case"):
             if group in document:
                 shown[group] = self._without(document[group], hidden, group)
-        return {**shown, "services": services} if "services" in document else shown
+        if "resources" in document:
+            own = (s for s in document["resources"] if self.may_read_slice(caller, s))
+            shown["resources"] = {s: document["resources"][s] for s in own}
+        if "services" not in document:
+            return shown
+        if len(services) < len(document["services"]):  # it is over all of them
+            shown.get("user", {}).pop("qoe_mos", None)
+        return {**shown, "services": services}
 
     def report(self, caller: Caller, ue_id: str, report: Document) -> Document:
         """One entry of a user's history, cut the same way."""
         hidden = self._hidden(caller, ue_id)
-        fields = {
-            "connectivity.serving_cell": "cell_id",
-            "connectivity.rsrp_dbm": "rsrp_dbm",
-            "user.location_m": "position_m",
-            "user.speed_mps": "speed_mps",
-        }
+        fields = {"connectivity.serving_cell": "cell_id", **AGENT_ATTRIBUTES}
         drop = {field for attribute, field in fields.items() if attribute in hidden}
         shown = {k: v for k, v in report.items() if k not in drop}
         if "flows" in report:

@@ -27,17 +27,27 @@ UNITS = {
     "arrived_kbps": "kbit/s",
     "delivered_kbps": "kbit/s",
     "utilisation_ratio": "ratio",
+    "demand_share_ratio": "ratio",
+    "requests_per_s": "1/s",
+    "compute_cores": "cores",
+    "cache_bytes": "bytes",
+    "sla_satisfied_ratio": "ratio",
+    "power_w": "W",
+    "energy_j": "J",
 }
 """The one table of level-two attribute names (before any `.suffix`)."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A forecast of an attribute by `source`, made for the next window or so."""
+    """A forecast of an attribute by `source`: its median, and quantiles where it has them."""
 
     value: float
     made_at_ns: int
     source: str
+    quantiles: Mapping[str, float] = field(default_factory=dict)
+    horizon_ms: int | None = None
+    """None: `source` does not say."""
 
 
 @dataclass(frozen=True)
@@ -113,5 +123,7 @@ def attribute_document(name: str, attribute: Attribute, now_ns: int) -> dict[str
             "value": prediction.value,
             "made_at": prediction.made_at_ns,
             "source": prediction.source,
+            "quantiles": dict(prediction.quantiles),
+            "horizon_ms": prediction.horizon_ms,
         }
     return document
