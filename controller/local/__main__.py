@@ -17,6 +17,7 @@ import uvloop
 from controller.contracts import rpc
 from controller.contracts.live_slices import current_inventory
 from controller.contracts.run_folder import RunFolder
+from controller.local.history import history_operations
 from controller.local.service import LocalController
 
 FIFO_PRIORITY = 5
@@ -41,7 +42,8 @@ def be_prompt() -> str:
 
 
 async def serve(run: RunFolder, edge: str) -> None:
-    controller = LocalController(run, current_inventory(run), edge)
+    inventory = current_inventory(run)
+    controller = LocalController(run, inventory, edge)
     controller.priority = be_prompt()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -52,7 +54,8 @@ async def serve(run: RunFolder, edge: str) -> None:
     controller.start()
     await controller.exchange.start()
     path = run.local_controller_socket(edge)
-    server = await rpc.serve(path, controller.operations())
+    operations = {**controller.operations(), **history_operations(controller, inventory)}
+    server = await rpc.serve(path, operations)
     await stopped.wait()
     server.close()
     controller.close()

@@ -28,6 +28,7 @@ class Access:
     ) -> None:
         self._users = {u.ue_id: u for u in inventory.users}
         self._names = {s.slice_id: str(s.s_nssai) for s in inventory.slices}
+        self._slice_of_service = {s.name: s.slice_id for s in inventory.services}
         self._audit = audit
         self._settings_of = settings_of
         self.denied = 0
@@ -101,6 +102,33 @@ class Access:
                 if self._is_own(caller, flow["slice_id"])
             ]
         return shown
+
+    def user_row(self, caller: Caller, row: Document) -> Document:
+        """A row of a user's table; whose slice it is, the caller's route has seen to."""
+        hidden = self._hidden(caller, row["ue_id"])
+        places = {"user.location_m": ("x_m", "y_m")}
+        gone = {
+            column
+            for attribute in hidden
+            for column in places.get(attribute, (attribute.rpartition(".")[2],))
+        }
+        return {name: None if name in gone else value for name, value in row.items()}
+
+    def require_user_attribute(self, caller: Caller, ue_id: str, attribute: str) -> None:
+        """Of a user that it may read: its own services, and nothing that the model hides."""
+        group, _, rest = attribute.partition(".")
+        leaf = rest.rpartition(".")[2]
+        names = {attribute, f"{group}.{leaf}", ".".join(attribute.split(".")[:2])}
+        allowed = not names & self._hidden(caller, ue_id)
+        user = self._users.get(ue_id)
+        if caller.slices is not None and user is not None:
+            if group == "services":
+                slice_id = self._slice_of_service.get(rest.partition(".")[0])
+                allowed &= slice_id is None or self._is_own(caller, slice_id)
+            elif attribute == "user.qoe_mos":
+                allowed &= all(str(s.s_nssai) in caller.slices for s in user.sessions)
+        if not allowed:
+            raise self.deny(caller, f"{attribute} of {ue_id}")
 
     def cell_twin(self, caller: Caller, document: Document) -> Document:
         """Attributes named `<name>.<sst-sd>` of other slices are left out."""

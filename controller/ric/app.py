@@ -12,6 +12,7 @@ from fastapi import FastAPI, Response
 from controller.ric import (
     routes_control,
     routes_functions,
+    routes_history,
     routes_models,
     routes_network,
     routes_slices,
@@ -64,6 +65,7 @@ def create_app(ric: Ric) -> FastAPI:
         routes_network.router,
         routes_slices.router,
         routes_functions.router,
+        routes_history.router,
         routes_twins.router,
         routes_models.router,
         routes_control.decisions,

@@ -28,6 +28,8 @@ from controller.contracts.decisions import DecisionRequest
 from controller.contracts.inventory import Inventory, XappPlacement
 from controller.contracts.live_slices import current_inventory
 from controller.contracts.run_folder import RunFolder
+from controller.local.onnx_model import load_model
+from controller.local.prediction import DEMAND
 from controller.ric.app import create_app
 from controller.ric.enforcing import Enforcing
 from controller.ric.errors import Conflict, RicError, StartError
@@ -209,6 +211,8 @@ async def live(ric: Ric, sockets: Sockets) -> None:
             lambda: AggregateReceiver(ric.centre), sock=sockets.aggregates
         )
         stack.callback(transport.close)
+        loading = asyncio.ensure_future(asyncio.to_thread(load_model, DEMAND))
+        stack.callback(loading.cancel)
         installing = asyncio.ensure_future(install_slices(ric))
         ending = asyncio.ensure_future(stopped.wait())
         stack.callback(ending.cancel)
@@ -218,7 +222,9 @@ async def live(ric: Ric, sockets: Sockets) -> None:
             return
         installing.result()
         await ric.slices.synchronise()
+        ric.forecasts.model = await loading
         tasks = [asyncio.ensure_future(ric.poller.run())]
+        tasks.append(asyncio.ensure_future(ric.service_loads.run()))
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
         ric.progress.ready = True

@@ -46,7 +46,7 @@ class StrategyBook:
     def attributes(
         self, slice_id: int, xapps: Sequence[Mapping[str, Any]], started_at_ns: int, now_ns: int
     ) -> dict[str, Document]:
-        """`strategy.reservation` and `strategy.handover`; `xapps`: documents of what is deployed."""
+        """`strategy.reservation` and `strategy.handover`; `xapps`: documents of all deployed."""
         decided = self._decided.get(slice_id)
         at_ns, source = started_at_ns, "scenario"
         value: Document = {"method": BY_POLICY.get(self._started_as, "none has decided yet")}

@@ -21,6 +21,7 @@ from controller.ric.decision_log import DecisionLog
 from controller.ric.decisions import Pipeline
 from controller.ric.effects import CounterPoller, EffectWatch
 from controller.ric.enforcing import Enforcing
+from controller.ric.forecasting import SliceForecasts
 from controller.ric.intents import HandoverIntent, MigrateIntent, ReserveIntent, SliceIntent
 from controller.ric.judgement import UserEvidence
 from controller.ric.measurement import CounterSample
@@ -29,6 +30,8 @@ from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
 from controller.ric.presence import WatchedPresence
 from controller.ric.rehearsal import whatif_of
+from controller.ric.service_loads import ServiceLoads
+from controller.ric.slice_strategies import StrategyBook
 from controller.ric.slices import SliceLife
 from controller.ric.twin_control import TwinControl
 from controller.ric.xapps import Xapps
@@ -78,6 +81,11 @@ class Ric:
         self.poller = CounterPoller(self.read_counters, self._counted)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
         self.whatif = whatif_of(self)
+        capacity_kbps = {c.cell_id: float(c.down_kbps) for c in inventory.cells}
+        self.forecasts = SliceForecasts(capacity_kbps, self.centre.level_two.apply_prediction)
+        self.centre.stream.listeners.append(self.forecasts.observe)
+        self.strategies = StrategyBook(inventory)
+        self.service_loads = ServiceLoads(run, inventory, self.centre.level_two.apply_services)
         self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
 
     @property
@@ -109,6 +117,8 @@ class Ric:
         confirmed_ns = record.hops_ns["confirmed"]
         if isinstance(intent, ReserveIntent):
             self.show_reservations(intent.cell_id)
+            changed = {c.slice_id for c in intent.changes}
+            self.strategies.note(record, changed, confirmed_ns)
             for slice_id, kbps in intent.predicted_kbps.items():
                 self.centre.predict(intent.cell_id, slice_id, kbps, record.xapp, confirmed_ns)
             self.effects.watch_reservation(
@@ -221,6 +231,7 @@ class Ric:
         self.notices.close()
         self.slices.close()
         self.user_twins.close()
+        self.service_loads.close()
         self.twin_control.close()
         self._decision_lines.close()
         self._audit_lines.close()

@@ -10,34 +10,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller.contracts.inventory import Inventory, User
-from controller.twins.twin import Attribute, Twin
+from controller.twins.level_one import UNITS
+from controller.twins.twin import Twin
 
 Document = dict[str, Any]
 
 
-def _document(value: Any, unit: str | None, source: str, at_ns: int, now_ns: int) -> Document:
-    return {
-        "value": value,
-        "unit": unit,
-        "measured_at": at_ns,
-        "age_ms": (now_ns - at_ns) / 1e6,
-        "period_ms": None,
-        "source": source,
-    }
-
-
 def profile(user: User, inventory: Inventory, started_at_ns: int, now_ns: int) -> Document:
     """Attributes of the group `user`."""
-    facts: list[tuple[str, Any, str | None]] = [
-        ("slices", [str(s.s_nssai) for s in user.sessions], None),
-        ("handover_kind", inventory.handover_of(user.ue_id).kind, None),
-    ]
+    facts: Document = {
+        "slices": [str(s.s_nssai) for s in user.sessions],
+        "handover_kind": inventory.handover_of(user.ue_id).kind,
+    }
     if user.device is not None:
-        facts += [
-            ("compute_cores", user.device.compute_cores, "cores"),
-            ("cache_bytes", user.device.cache_bytes, "bytes"),
-        ]
-    return {n: _document(v, unit, "scenario", started_at_ns, now_ns) for n, v, unit in facts}
+        facts |= user.device.model_dump()
+    return {n: _document(n, v, "scenario", started_at_ns, now_ns) for n, v in facts.items()}
 
 
 def resources(
@@ -52,30 +39,45 @@ def resources(
 
     `cell`: the twin of the serving cell, whose `min_kbps` and `max_kbps` are confirmed.
     """
-    found: dict[str, Document] = {}
     here = {u for u, cell_id in attachments.items() if cell_id == attachments[user.ue_id]}
+    present = [other for other in inventory.users if other.ue_id in here]
+    found: dict[str, Document] = {}
     for session in user.sessions:
-        name = str(session.s_nssai)
-        sharing = sum(
-            any(s.slice_id == session.slice_id for s in other.sessions)
-            for other in inventory.users
-            if other.ue_id in here
-        )
+        sharing = sum(any(s.slice_id == session.slice_id for s in u.sessions) for u in present)
         limit_mbps = inventory.slice(session.slice_id).user_max_mbps
         meter_kbps = None if limit_mbps is None else round(limit_mbps * 1000)
-        leaves = {
-            "users_sharing": _document(sharing, "count", "attachments", now_ns, now_ns),
-            "user_meter_kbps": _document(meter_kbps, "kbit/s", "slice", started_at_ns, now_ns),
+        found[str(session.s_nssai)] = {
+            "users_sharing": _document("users_sharing", sharing, "attachments", now_ns, now_ns),
+            "user_meter_kbps": _document(
+                "user_meter_kbps", meter_kbps, "slice", started_at_ns, now_ns
+            ),
+            **_queue(cell, str(session.s_nssai), sharing, now_ns),
         }
-        for leaf, key in (("queue_min_kbps", "min_kbps"), ("queue_max_kbps", "max_kbps")):
-            held = cell.attributes.get(f"{key}.{name}")
-            if held is not None:
-                leaves[leaf] = _of_cell(held, held.value, now_ns)
-                if leaf == "queue_min_kbps" and held.value is not None:
-                    leaves["queue_share_kbps"] = _of_cell(held, held.value / sharing, now_ns)
-        found[name] = leaves
     return found
 
 
-def _of_cell(held: Attribute, value: float | None, now_ns: int) -> Document:
-    return _document(value, "kbit/s", held.source, held.measured_at_ns, now_ns)
+def _queue(cell: Twin, s_nssai: str, sharing: int, now_ns: int) -> Document:
+    """Empty where the slice holds no reservation in the cell."""
+    low, high = (cell.attributes.get(f"{key}.{s_nssai}") for key in ("min_kbps", "max_kbps"))
+    if low is None or high is None or low.value is None:
+        return {}
+    values = {
+        "queue_min_kbps": low.value,
+        "queue_max_kbps": high.value,
+        "queue_share_kbps": low.value / sharing,
+    }
+    return {
+        name: _document(name, value, low.source, low.measured_at_ns, now_ns)
+        for name, value in values.items()
+    }
+
+
+def _document(name: str, value: Any, source: str, at_ns: int, now_ns: int) -> Document:
+    return {
+        "value": value,
+        "unit": UNITS[name],
+        "measured_at": at_ns,
+        "age_ms": (now_ns - at_ns) / 1e6,
+        "period_ms": None,
+        "source": source,
+    }

@@ -69,6 +69,7 @@ class Xapp:
     placement: str
     log_path: Path
     token: str
+    config: Mapping[str, Any] = field(default_factory=dict)
     state: State = State.STARTING
     reason: str = ""
     process: asyncio.subprocess.Process | None = None
@@ -87,6 +88,7 @@ class Xapp:
             "scopes": sorted(self.holon.scopes),
             "latency_budget_ms": self.holon.latency_budget_ms,
             "models": [model.sha256 for model in self.holon.models],
+            "config": dict(self.config),
             "descriptor_dir": str(self.folder),
             "started_at": self.started_at_ns,
         }
@@ -192,7 +194,8 @@ class Xapps:
             None if holon.slices is None else frozenset(holon.slices),
         )
         log_path = self._run.logs / f"xapp-{name}.log"
-        xapp = Xapp(name, descriptor, holon, folder, deployment.placement, log_path, token)
+        config = effective_config(self._inventory, holon, deployment.config)
+        xapp = Xapp(name, descriptor, holon, folder, deployment.placement, log_path, token, config)
         launch = Launch(
             name=name,
             arguments=arguments,
@@ -202,7 +205,7 @@ class Xapps:
             python_path=[self._project / "xapps" / "sdk"],
             token=token,
             run_id=self._run.run_id,
-            config=effective_config(self._inventory, holon, deployment.config),
+            config=config,
         )
         return xapp, launch
 

@@ -42,6 +42,15 @@ UNITS: Mapping[str, str | None] = MappingProxyType(
         "heading_deg": "degree",
         "odometer_m": "m",
         "operations": "count",
+        "slices": None,
+        "handover_kind": None,
+        "compute_cores": "cores",
+        "cache_bytes": "bytes",
+        "queue_min_kbps": "kbit/s",
+        "queue_max_kbps": "kbit/s",
+        "queue_share_kbps": "kbit/s",
+        "users_sharing": "count",
+        "user_meter_kbps": "kbit/s",
     }
 )
 """The one table of level-one attribute names; None: a name, not a quantity."""

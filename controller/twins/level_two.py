@@ -244,9 +244,7 @@ class LevelTwo:
             changed = service_attributes(self.slices[name], own, period_ms, now_ns)
             self.slices[name] = updated(self.slices[name], changed, now_ns)
 
-    def apply_prediction(
-        self, cell_id: str, slice_id: int, prediction: Prediction
-    ) -> None:
+    def apply_prediction(self, cell_id: str, slice_id: int, prediction: Prediction) -> None:
         """A forecast of the slice's demand in the cell, beside the measured one.
 
         A median alone does not replace a forecast with quantiles that still holds.

@@ -44,9 +44,7 @@ class SatisfiedWindows:
         return sum(self._windows.values()) / len(self._windows)
 
 
-def demand_shares(
-    latest: Iterable[CellAggregate], total: SliceDemand
-) -> dict[str, float | None]:
+def demand_shares(latest: Iterable[CellAggregate], total: SliceDemand) -> dict[str, float | None]:
     """Cell -> its share of the slice's demand; shares of nothing are None."""
     return {
         aggregate.cell_id: demand.demand_kbps / total.demand_kbps if total.demand_kbps else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-UNITS = {
+UNITS: dict[str, str | None] = {
     "users": "count",
     "users_reported": "count",
     "users_expected": "count",
@@ -34,8 +34,12 @@ UNITS = {
     "sla_satisfied_ratio": "ratio",
     "power_w": "W",
     "energy_j": "J",
+    "reservation": None,
+    "handover": None,
+    "uav_position_m": "m",
 }
-"""The one table of level-two attribute names (before any `.suffix`)."""
+"""The one table of level-two attribute names (before any `.suffix`; without a group before it).
+None: a name, not a quantity."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def updated(twin: Twin, attributes: Mapping[str, Attribute], now_ns: int) -> Twi
     )
 
 
-def unit_of(attribute: str) -> str:
+def unit_of(attribute: str) -> str | None:
     return UNITS[attribute.split(".", 1)[0]]
 
 
@@ -123,7 +127,10 @@ def attribute_document(name: str, attribute: Attribute, now_ns: int) -> dict[str
             "value": prediction.value,
             "made_at": prediction.made_at_ns,
             "source": prediction.source,
-            "quantiles": dict(prediction.quantiles),
-            "horizon_ms": prediction.horizon_ms,
         }
+        if prediction.quantiles:
+            document["predicted"] |= {
+                "quantiles": dict(prediction.quantiles),
+                "horizon_ms": prediction.horizon_ms,
+            }
     return document
