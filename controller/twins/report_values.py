@@ -99,6 +99,7 @@ class UserRow:
     sst: int
     sd: str
     slice_name: str
+    slice_id: int
     demand_kbps: float
     goodput_kbps: float
     loss_ratio: float
@@ -135,6 +136,7 @@ def rows_of(report: Report, slices: Iterable[Slice]) -> Iterator[UserRow]:
             sst=slice_.s_nssai.sst,
             sd=slice_.s_nssai.sd,
             slice_name=slice_.name,
+            slice_id=slice_.slice_id,
             demand_kbps=round(down["demand_kbps"], 3),
             goodput_kbps=round(down["goodput_kbps"], 3),
             loss_ratio=round(down["loss_ratio"], 6),

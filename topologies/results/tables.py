@@ -4,6 +4,7 @@ probes      every probe that arrived: flow, sequence, when sent, one-way delay
 flows       every flow and 1 s window: packets and L2 bytes sent and received
 decisions   every decision with verdict, effect and the times of its hops
 twins       a slice in a cell in a window, as its twin had it
+user_twins  a user, slice and report, as the user's twin had it
 windows     every slice and 1 s window: rates, loss, delay percentile, SLA terms
 cells       every cell, slice and 1 s window: offered, delivered, reserved (L2)
 requests    every request to a task service: user, when sent, latency, who answered
@@ -29,7 +30,7 @@ from topologies.results.evidence import Evidence, attachments, reservation_chang
 from topologies.results.sla import judge
 from topologies.results.windows import slice_windows
 
-NAMES = ("probes", "flows", "decisions", "twins", "windows", "cells", "delays", "requests")
+NAMES = ("probes", "flows", "decisions", "twins", "user_twins", "windows", "cells", "delays", "requests")
 _QUANTILES = np.concatenate([np.linspace(0, 0.9, 91), 1 - np.geomspace(0.1, 1e-4, 60)])
 REQUEST_SCHEMA = pa.schema(
     {
@@ -78,6 +79,7 @@ def write_tables(folder: Path, evidence: Evidence) -> list[Path]:
         "windows": windows_table(evidence),
         "cells": cells_table(evidence),
         "delays": delays_table(evidence),
+        "user_twins": pa.Table.from_pylist(list(evidence.user_rows)),
         "requests": pa.Table.from_pylist(list(evidence.requests.get("rows", [])), REQUEST_SCHEMA),
     }
     if evidence.twin_rows or not (folder / "twins.parquet").exists():
