@@ -18,8 +18,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from controller.contracts.slices import Strict
 
 DESCRIPTOR_FILE = "config-file.json"
-SCOPES = ("read", "reserve", "handover", "admit", "cover", "migrate", "configure_twin")
-"""`read`: twins and stream; the others: decisions with that action."""
+SCOPES = ("read", "reserve", "handover", "admit", "cover", "migrate", "configure_twin", "store")
+"""`read`: twins and stream; `store`: the shared data layer; the others: decisions with that
+action."""
 
 XappName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]

@@ -15,6 +15,7 @@ from controller.ric import (
     routes_history,
     routes_models,
     routes_network,
+    routes_sdl,
     routes_slices,
     routes_twins,
     routes_whatif,
@@ -71,6 +72,7 @@ def create_app(ric: Ric) -> FastAPI:
         routes_control.decisions,
         routes_control.xapps,
         routes_whatif.router,
+        routes_sdl.router,
         routes_control.tokens,
     ):
         app.include_router(router, prefix=PREFIX)

@@ -31,8 +31,11 @@ async def authenticated(ric: TheRic, credentials: Credentials) -> Caller:
 AnyCaller = Annotated[Caller, Depends(authenticated)]
 
 
-async def reading(caller: AnyCaller) -> Caller:
-    """Raises `Forbidden` without the scope `read`."""
+async def reading(ric: TheRic, caller: AnyCaller, request: Request) -> Caller:
+    """Raises `Forbidden` without the scope `read`; the audit has it."""
+    if "read" not in caller.scopes:
+        ric.audit.note("read denied", caller.name, what=request.url.path, slices=[])
+        ric.access.denied += 1
     caller.require("read")
     return caller
 

@@ -37,6 +37,8 @@ from controller.ric.netns import http_listener, open_socket, udp_receiver
 from controller.ric.observation import AggregateReceiver
 from controller.ric.state import Ric
 from controller.ric.xapps import Deployment, xapp_folder
+from controller.store.errors import SdlException
+from controller.store.sdl import open_store
 
 NICENESS = -10
 """Between a twin's update and the switch lie milliseconds, also beside busy senders."""
@@ -225,6 +227,7 @@ async def live(ric: Ric, sockets: Sockets) -> None:
         ric.forecasts.model = await loading
         tasks = [asyncio.ensure_future(ric.poller.run())]
         tasks.append(asyncio.ensure_future(ric.service_loads.run()))
+        tasks.append(asyncio.ensure_future(ric.shared.run()))
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
         ric.progress.ready = True
@@ -239,6 +242,7 @@ async def end(ric: Ric, server: Server, serving: asyncio.Future[None]) -> None:
     ric.progress.ready = False
     server.should_exit = True
     ric.centre.stream.close()
+    ric.channels.close()
     await ric.whatif.stop()
     await ric.xapps.stop_all(XAPP_END_GRACE_S)
     await asyncio.gather(serving, return_exceptions=True)
@@ -267,7 +271,11 @@ async def start(
     run: RunFolder, inventory: Inventory, make_enforcer: MakeEnforcer, sockets: Sockets
 ) -> None:
     try:
-        ric = Ric(run, inventory, make_enforcer(run, inventory))
+        store = open_store()
+    except (SdlException, ValueError) as error:
+        raise StartError(f"DBAAS_SERVICE_HOST and _PORT: {error}") from error
+    try:
+        ric = Ric(run, inventory, make_enforcer(run, inventory), store)
     except OSError as error:
         raise StartError(f"cannot use the run folder {run.path}: {error}") from error
     await live(ric, sockets)

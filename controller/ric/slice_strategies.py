@@ -43,19 +43,26 @@ class StrategyBook:
         for slice_id in slice_ids:
             self._decided[slice_id] = Decided(record.xapp, record.decision_id, at_ns)
 
+    def methods(self, slice_id: int, xapps: Sequence[Mapping[str, Any]]) -> Document:
+        """What decides for the slice, by what is decided."""
+        decided = self._decided.get(slice_id)
+        if decided is None:
+            value = {"method": BY_POLICY.get(self._started_as, "none has decided yet")}
+        else:
+            value = method_of(decided.xapp, xapps)
+        return {"reservation": value, "handover": {"method": HANDOVER}}
+
     def attributes(
         self, slice_id: int, xapps: Sequence[Mapping[str, Any]], started_at_ns: int, now_ns: int
     ) -> dict[str, Document]:
         """`strategy.reservation` and `strategy.handover`; `xapps`: documents of all deployed."""
-        decided = self._decided.get(slice_id)
+        methods, decided = self.methods(slice_id, xapps), self._decided.get(slice_id)
         at_ns, source = started_at_ns, "scenario"
-        value: Document = {"method": BY_POLICY.get(self._started_as, "none has decided yet")}
         if decided is not None:
             at_ns, source = decided.at_ns, f"decision {decided.decision_id}"
-            value = method_of(decided.xapp, xapps)
         return {
-            "strategy.reservation": _attribute(value, at_ns, now_ns, source),
-            "strategy.handover": _attribute({"method": HANDOVER}, started_at_ns, now_ns, "testbed"),
+            "strategy.reservation": _attribute(methods["reservation"], at_ns, now_ns, source),
+            "strategy.handover": _attribute(methods["handover"], started_at_ns, now_ns, "testbed"),
         }
 
 

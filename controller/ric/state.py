@@ -17,6 +17,7 @@ from controller.network_state import shaped
 from controller.ric.access import Access
 from controller.ric.attempts import Applied
 from controller.ric.callers import Tokens, operator_token
+from controller.ric.channels import Channels
 from controller.ric.decision_log import DecisionLog
 from controller.ric.decisions import Pipeline
 from controller.ric.effects import CounterPoller, EffectWatch
@@ -31,10 +32,12 @@ from controller.ric.placebo import Placebo
 from controller.ric.presence import WatchedPresence
 from controller.ric.rehearsal import whatif_of
 from controller.ric.service_loads import ServiceLoads
+from controller.ric.shared_data import SharedData, Snapshot
 from controller.ric.slice_strategies import StrategyBook
 from controller.ric.slices import SliceLife
 from controller.ric.twin_control import TwinControl
 from controller.ric.xapps import Xapps
+from controller.store.sdl import Sdl
 
 
 @dataclass
@@ -51,7 +54,9 @@ class Progress:
 class Ric:
     """Owns the parts and connects them; holds no rule of its own."""
 
-    def __init__(self, run: RunFolder, inventory: Inventory, enforcer: Enforcing) -> None:
+    def __init__(
+        self, run: RunFolder, inventory: Inventory, enforcer: Enforcing, store: Sdl
+    ) -> None:
         self.run = run
         self.enforcer = enforcer
         self.progress = Progress()
@@ -86,12 +91,23 @@ class Ric:
         self.centre.stream.listeners.append(self.forecasts.observe)
         self.strategies = StrategyBook(inventory)
         self.service_loads = ServiceLoads(run, inventory, self.centre.level_two.apply_services)
+        self.shared = SharedData(store, self._snapshot)
+        self.channels = Channels(store)
         self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
 
     @property
     def inventory(self) -> Inventory:
         """What the emulation built, with the slices of the moment."""
         return self.enforcer.inventory
+
+    def _snapshot(self) -> Snapshot:
+        """What is published in the shared data layer, as it is now."""
+        twins, xapps = self.centre.level_two, self.xapps.documents()
+        strategies = {
+            str(s.s_nssai): self.strategies.methods(s.slice_id, xapps)
+            for s in self.inventory.slices
+        }
+        return [*twins.slices.values(), *twins.cells.values()], strategies, xapps
 
     def _settings_of(self, user: User) -> TwinSettings:
         return self.twin_control.settings(user, self.enforcer.attachments()[user.ue_id])
@@ -182,7 +198,8 @@ class Ric:
         # What is listed was deployed by hand since, or failed in its own words.
         refused = [line for where, line in self.progress.problems.items() if where not in listed]
         lines = (self._decision_lines, self._audit_lines)
-        found = [*(line.alarm for line in lines), self.poller.alarm, self.twin_control.alarm]
+        alarms = (self.poller.alarm, self.twin_control.alarm, self.shared.alarm)
+        found = [*(line.alarm for line in lines), *alarms]
         ours = [alarm for alarm in found if alarm is not None]
         return [*failed, *refused, *self.enforcer.alarms(), *ours]
 
@@ -232,6 +249,7 @@ class Ric:
         self.slices.close()
         self.user_twins.close()
         self.service_loads.close()
+        self.shared.close()
         self.twin_control.close()
         self._decision_lines.close()
         self._audit_lines.close()
