@@ -29,7 +29,7 @@ PUBLISH_PERIOD_S = 1.0
 TWINS, STRATEGY, XAPPS = "holon.twins", "holon.strategy", "holon.xapps"
 """Namespaces.  Keys of `TWINS`: `slice/<sst-sd>` and `cell/<cell_id>`, published on the channels
 `slice` and `cell`; of the others the slice, the xApp's name."""
-NAMESPACES_MAX = 16
+NAMESPACES_MAX = 32
 KEYS_MAX = 1000
 """Of one xApp, and of one of its namespaces: it must not fill the RIC's memory."""
 

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -25,10 +26,20 @@ from holon_xapp.stream import lines_of
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 10.0
 LOCK_RETRY_S = 0.02
-LOCKS = "_locks"
+LOCKS = "-locks"
+"""Locks of a namespace stand in one beside it."""
 
 Events = Mapping[str, str | Iterable[str]]
+Members = set[bytes]
 Callback = Callable[[str, list[str]], None]
+
+
+@dataclass(eq=False)
+class _Subscription:
+    ns: str
+    channels: set[str]
+    cb: Callback
+    answer: requests.Response
 
 
 class Sdl:
@@ -37,7 +48,7 @@ class Sdl:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._session = self._new_session()
-        self._subscriptions: dict[tuple[str, str], tuple[Callback, requests.Response]] = {}
+        self._subscriptions: list[_Subscription] = []
         self._waiting: deque[tuple[Callback, str, list[str]]] = deque()
         self._arrived = threading.Condition()
         self._listener: threading.Thread | None = None
@@ -53,7 +64,7 @@ class Sdl:
         try:
             answer = self._session.post(
                 f"{self._settings.url}/api/v1/sdl/{operation}",
-                json={"ns": ns, **arguments},
+                json={"ns": _name(ns), **arguments},
                 timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
             )
         except requests.RequestException as error:
@@ -66,7 +77,10 @@ class Sdl:
         self.set_and_publish(ns, {}, data)
 
     def set_and_publish(self, ns: str, events: Events, data: Mapping[str, bytes]) -> None:
-        self._do("set", ns, values={k: _text(v) for k, v in data.items()}, events=_said(events))
+        if not isinstance(data, Mapping):
+            raise TypeError(f"{data!r}: a mapping of text to bytes was expected")
+        values = {_name(key): _text(value) for key, value in data.items()}
+        self._do("set", ns, values=values, events=_said(events))
 
     def set_if(self, ns: str, key: str, old: bytes, new: bytes) -> bool:
         return self.set_if_and_publish(ns, {}, key, old, new)
@@ -87,7 +101,7 @@ class Sdl:
         return _values(self._do("get", ns, keys=_list(keys)))
 
     def find_keys(self, ns: str, key_pattern: str) -> list[str]:
-        return list(self._do("find_keys", ns, pattern=key_pattern))
+        return list(self._do("find_keys", ns, pattern=_name(key_pattern)))
 
     def find_and_get(self, ns: str, key_pattern: str) -> dict[str, bytes]:
         return _values(self._do("find_and_get", ns, pattern=key_pattern))
@@ -121,7 +135,7 @@ class Sdl:
     def remove_group(self, ns: str, group: str) -> None:
         self._do("remove_group", ns, group=group)
 
-    def get_members(self, ns: str, group: str) -> set[bytes]:
+    def get_members(self, ns: str, group: str) -> Members:
         return {base64.b64decode(member) for member in self._do("get_members", ns, group=group)}
 
     def is_member(self, ns: str, group: str, member: bytes) -> bool:
@@ -134,34 +148,39 @@ class Sdl:
 
     def subscribe_channel(self, ns: str, cb: Callback, channels: str | Iterable[str]) -> None:
         """From its return on no event is missed; `handle_events` or the listener calls `cb`."""
-        for channel in _list(channels):
-            self.unsubscribe_channel(ns, channel)
-            answer = self._new_session().get(
-                f"{self._settings.url}/api/v1/sdl/events",
-                params={"ns": ns, "channel": channel},
-                stream=True,
-                timeout=(CONNECT_TIMEOUT_S, None),
-            )
-            chunks = _checked(answer).iter_content(chunk_size=None)
-            next(chunks)  # the line that says: subscribed
-            self._subscriptions[ns, channel] = (cb, answer)
-            threading.Thread(target=self._receive, args=(cb, chunks), daemon=True).start()
+        wanted = _list(channels)
+        self.unsubscribe_channel(ns, wanted)
+        answer = self._new_session().get(
+            f"{self._settings.url}/api/v1/sdl/events",
+            params={"ns": ns, "channel": wanted},
+            stream=True,
+            timeout=(CONNECT_TIMEOUT_S, None),
+        )
+        chunks = _checked(answer).iter_content(chunk_size=None)
+        next(chunks)  # the line that says: subscribed
+        subscription = _Subscription(ns, set(wanted), cb, answer)
+        self._subscriptions.append(subscription)
+        threading.Thread(target=self._receive, args=(subscription, chunks), daemon=True).start()
 
-    def _receive(self, callback: Callback, chunks: Iterator[bytes]) -> None:
+    def _receive(self, subscription: _Subscription, chunks: Iterator[bytes]) -> None:
         try:
             for line in lines_of(chunks):
                 said = json.loads(line)
                 with self._arrived:
-                    self._waiting.append((callback, said["channel"], said["events"]))
-                    self._arrived.notify()
+                    if said["channel"] in subscription.channels:
+                        self._waiting.append((subscription.cb, said["channel"], said["events"]))
+                        self._arrived.notify()
         except (requests.RequestException, OSError, AttributeError):
             pass  # unsubscribed, or the RIC ended: the next call says so
 
     def unsubscribe_channel(self, ns: str, channels: str | Iterable[str]) -> None:
-        for channel in _list(channels):
-            known = self._subscriptions.pop((ns, channel), None)
-            if known is not None:
-                known[1].close()
+        gone = set(_list(channels))
+        for subscription in [s for s in self._subscriptions if s.ns == ns]:
+            with self._arrived:
+                subscription.channels.difference_update(gone)
+            if not subscription.channels:
+                self._subscriptions.remove(subscription)
+                subscription.answer.close()
 
     def handle_events(self) -> tuple[str, list[str]] | None:
         """Hands on one waiting event, if any, and returns it."""
@@ -190,12 +209,11 @@ class Sdl:
     @contextmanager
     def get_lock_resource(self, ns: str, resource: str, expiration: float) -> Iterator[None]:
         """Waits for the lock; who forgets it loses it after `expiration` seconds."""
-        name = f"{LOCKS}.{resource}"
-        mine = self._lock(ns, name, expiration)
+        mine = self._lock(ns + LOCKS, resource, expiration)
         try:
             yield
         finally:
-            self.remove_if(ns, name, mine)  # not if it expired and another took it
+            self.remove_if(ns + LOCKS, resource, mine)  # not if it expired and another took it
 
     def _lock(self, ns: str, name: str, expiration_s: float) -> bytes:
         while True:
@@ -204,9 +222,9 @@ class Sdl:
             if self.set_if_not_exists(ns, name, mine):
                 return mine
             held = self.get(ns, name).get(name)
-            if held is not None and float(held.split()[0]) <= now_s:
-                if self.set_if(ns, name, held, mine):
-                    return mine
+            is_expired = held is not None and float(held.split()[0]) <= now_s
+            if held is not None and is_expired and self.set_if(ns, name, held, mine):
+                return mine
             time.sleep(LOCK_RETRY_S)
 
     def is_active(self) -> bool:
@@ -218,8 +236,8 @@ class Sdl:
         return True
 
     def close(self) -> None:
-        for ns, channel in list(self._subscriptions):
-            self.unsubscribe_channel(ns, channel)
+        for subscription in list(self._subscriptions):
+            self.unsubscribe_channel(subscription.ns, list(subscription.channels))
         with self._arrived:
             self._closed = True
             self._arrived.notify_all()
@@ -241,6 +259,12 @@ def _checked(answer: requests.Response) -> requests.Response:
     raise ApiError(answer.status_code, message, hint)
 
 
+def _name(text: object) -> str:
+    if type(text) is not str:
+        raise TypeError(f"{text!r}: names and keys are text")
+    return text
+
+
 def _text(value: object) -> str:
     if type(value) is not bytes:
         raise TypeError(f"{type(value).__name__}: values and members are bytes")
@@ -252,7 +276,7 @@ def _values(found: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _list(items: str | Iterable[str]) -> list[str]:
-    return [items] if isinstance(items, str) else list(items)
+    return [items] if isinstance(items, str) else [_name(item) for item in items]
 
 
 def _members(members: bytes | Iterable[bytes]) -> list[str]:
