@@ -61,10 +61,11 @@ def test_a_slices_twin_matches_the_switch_counters(ric: RunningRic) -> None:
     assert mean["samples"] > 2
     strategy = attributes["strategy.reservation"]["value"]
     assert strategy == {"method": "the scenario's fixed split"}
-    wait_until(
-        lambda: "quantiles" in ric.get(path)["attributes"]["demand_kbps.ap1"].get("predicted", {}),
-        5,
-    )
+    wait_until(lambda: "quantiles" in predicted(ric.get(path)), 5)
+
+
+def predicted(twin: dict[str, Any]) -> dict[str, Any]:
+    return dict(twin["attributes"]["demand_kbps.ap1"].get("predicted", {}))
 
 
 def history(ric: RunningRic, attribute: str, **asked: Any) -> Any:
