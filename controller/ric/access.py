@@ -26,12 +26,19 @@ class Access:
     def __init__(
         self, inventory: Inventory, audit: Audit, settings_of: Callable[[User], TwinSettings]
     ) -> None:
-        self._users = {u.ue_id: u for u in inventory.users}
-        self._names = {s.slice_id: str(s.s_nssai) for s in inventory.slices}
-        self._slice_of_service = {s.name: s.slice_id for s in inventory.services}
         self._audit = audit
         self._settings_of = settings_of
+        self._known_names: set[str] = set()
+        """Of slices that lived at any time: histories outlive them."""
         self.denied = 0
+        self.keep(inventory)
+
+    def keep(self, inventory: Inventory) -> None:
+        """Slices came, changed or went."""
+        self._users = {u.ue_id: u for u in inventory.users}
+        self._names = {s.slice_id: str(s.s_nssai) for s in inventory.slices}
+        self._known_names.update(self._names.values())
+        self._slice_of_service = {s.name: s.slice_id for s in inventory.services}
 
     def deny(self, caller: Caller, what: str) -> Forbidden:
         """To be raised; the audit has it."""
@@ -134,7 +141,7 @@ class Access:
         """Attributes named `<name>.<sst-sd>` of other slices are left out."""
         if caller.slices is None:
             return document
-        others = set(self._names.values()) - caller.slices
+        others = self._known_names - caller.slices
         attributes = {
             name: value
             for name, value in document["attributes"].items()
@@ -144,7 +151,7 @@ class Access:
 
     def require_cell_attribute(self, caller: Caller, attribute: str) -> None:
         name = attribute.partition(".")[2]
-        if name in self._names.values() and not self.may_read_slice(caller, name):
+        if name in self._known_names and not self.may_read_slice(caller, name):
             raise self.deny(caller, f"attribute {attribute} of a cell")
 
     def event(self, caller: Caller, event: Document) -> Document | None:

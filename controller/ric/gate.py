@@ -40,11 +40,20 @@ async def reading(ric: TheRic, caller: AnyCaller, request: Request) -> Caller:
     return caller
 
 
+Reader = Annotated[Caller, Depends(reading)]
+
+
+async def reading_all(ric: TheRic, request: Request, caller: Reader) -> Caller:
+    """Raises `Forbidden` for a token with some slices only: what is shown is about all."""
+    ric.access.require_all(caller, request.url.path)
+    return caller
+
+
 async def operating(caller: AnyCaller) -> Caller:
     """Raises `Forbidden` for an xApp."""
     caller.require_operator()
     return caller
 
 
-Reader = Annotated[Caller, Depends(reading)]
+WholeReader = Annotated[Caller, Depends(reading_all)]
 Operator = Annotated[Caller, Depends(operating)]

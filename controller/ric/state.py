@@ -125,6 +125,7 @@ class Ric:
 
     def _slices_changed(self) -> None:
         self.centre.keep_slices(self.inventory)
+        self.access.keep(self.inventory)
         for cell in self.inventory.cells:
             self.show_reservations(cell.cell_id)
 

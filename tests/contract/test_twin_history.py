@@ -100,6 +100,8 @@ def test_histories_and_rows_are_the_tokens_slices_only(
         "twins/users/ue3/history?attribute=user.qoe_mos",
         f"twins/users/ue2/history?attribute={DEMAND}",
         f"twins/slices/{CONTROL_ID}/history?attribute=power_w",
+        "whatif",
+        "xapps/another/logs",
     ]
     for path in forbidden:
         assert read(ric, video, path).status_code == 403, path
