@@ -28,7 +28,7 @@ class Sample(NamedTuple):
 
 def duration_ns(text: str) -> int:
     """Of `250ms`, `10s`, `2m`, `1h`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)", text)
     if match is None or (length_ns := round(float(match[1]) * _UNITS_NS[match[2]])) <= 0:
         raise SeriesError(f"{text!r} is no duration; 250ms, 10s, 2m and 1h are")
     return length_ns

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pa_parquet
 
+from controller.twins.report_values import UserRow
 from tests.conftest import REPOSITORY
 from tests.sample_evidence import T0_NS, sample_evidence
 from topologies.results.export import records_of_run, write_parquet, write_scope
 from topologies.results.report import write_results
 from topologies.results.scope import COLUMNS, TwinRecords, column_lines, scope_tables
+from topologies.results.tables import USER_TWIN_SCHEMA
 
 
 def user_row(ue_id: str, at_s: float, **changes: Any) -> dict[str, Any]:
@@ -60,6 +63,10 @@ def records() -> TwinRecords:
     users = [user_row("ue1", 10.0), user_row("ue2", 10.1), user_row("ue2", 10.6, cell_id="ap2")]
     slices = [slice_row(5.0, 4000), slice_row(10.05, 5000)]
     return TwinRecords(users, slices, {"ap1": 20_000.0, "ap2": 10_000.0}, True)
+
+
+def test_the_tables_columns_are_the_rows() -> None:
+    assert USER_TWIN_SCHEMA.names == [f.name for f in fields(UserRow)] == list(user_row("ue1", 0))
 
 
 def test_each_column_is_computed_as_documented() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from controller.contracts.inventory import Reservation
 from controller.contracts.slices import TrafficClass
+from controller.contracts.twin_models import Subject, agent_settings, load_models, resolve
 from controller.local.onnx_model import OnnxModel
 from controller.ric.forecasting import DELAY_S, DemandHistories, SliceForecasts
 from controller.ric.service_loads import Reading, loads_between, processor_s
@@ -24,8 +25,11 @@ from controller.twins.twin import Attribute, Prediction, Twin
 from tests.ric_inventory import ric_inventory
 from tests.sample_evidence import decision
 from tests.sample_reports import encoded, sample_flow, sample_report
+from tests.unit.test_user_agents import flow, totals
+from topologies.agent_orders import first_settings, fitted
 from topologies.scenario.schema import DEVICES
-from topologies.use_case import course_deg
+from topologies.use_case import Instruments, course_deg
+from topologies.user_reports import flow_table
 
 from tests.unit.test_level_two import VIDEO, aggregate, demand, level_two, value  # isort: skip
 
@@ -35,7 +39,7 @@ from tests.unit.test_level_two import VIDEO, aggregate, demand, level_two, value
 
 @pytest.mark.parametrize(
     ("loss_ratio", "owd_ms", "expected"),
-    [(0.0, 0.0, 4.41), (0.0, 150.0, 4.36), (0.1, 20.0, 3.42), (0.0, 400.0, 3.13), (1.0, 2000.0, 1)],
+    [(0.0, 0.0, 4.43), (0.0, 150.0, 4.36), (0.1, 20.0, 3.42), (0.0, 400.0, 3.10), (1.0, 2000.0, 1)],
 )
 def test_experience_follows_the_stated_model(
     loss_ratio: float, owd_ms: float, expected: float
@@ -73,6 +77,45 @@ def test_a_course_is_clockwise_from_the_y_axis(after: tuple[float, float], cours
     assert course_deg(after, after) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "window", "fields"),
+    [
+        ("vehicle", 4000, {"heading_deg"}),
+        ("vehicle", 4001, set()),
+        ("phone", 4000, set()),
+        ("sensor", 4000, {"operations"}),
+        ("sensor", 4010, set()),
+        ("robot", 4000, {"heading_deg", "odometer_m", "operations"}),
+    ],
+)
+def test_use_case_data_travels_where_and_when_the_model_asks(
+    kind: str, window: int, fields: set[str]
+) -> None:
+    subject = Subject(ue_id="ue1", type=kind, s_nssais=(), edge="edge1")
+    settings = agent_settings(resolve(load_models()[kind], subject, [], 500, 600))
+    instruments = {"heading_deg": 91.64, "odometer_m": 7.123, "operations": 9}
+    report = {**sample_report(window).model_dump(mode="json"), **instruments}
+    sent = fitted(report, settings, in_full=False)
+    assert {name for name in instruments if name in sent} == fields
+    if "heading_deg" in fields:
+        assert sent["heading_deg"] == 92
+    unconfigured = fitted(report, first_settings(500), in_full=True)
+    assert not set(instruments) & set(unconfigured)
+
+
+def test_instruments_read_the_users_own_track_and_sockets() -> None:
+    flows = [flow(), flow(direction="up")]
+    table = flow_table(flows)
+    counts = np.concatenate([totals(received_packets=40), totals(sent_packets=2)])
+    instruments = Instruments()
+    first = instruments.read(0, (0.0, 0.0), table, counts, [0, 1])
+    assert first == {"odometer_m": 0.0, "operations": 42}
+    second = instruments.read(0, (3.0, 4.0), table, counts, [0])
+    assert second["odometer_m"] == 5.0
+    assert second["heading_deg"] == pytest.approx(36.87)
+    assert second["operations"] == 40
+
+
 def test_what_the_network_knows_of_a_user_is_joined() -> None:
     inventory = ric_inventory()
     user = inventory.user("ue3").model_copy(update={"device": DEVICES["phone"]})
@@ -90,9 +133,7 @@ def test_what_the_network_knows_of_a_user_is_joined() -> None:
     cell = Twin(
         "cell",
         "ap1",
-        attributes={
-            f"{k}.{VIDEO}": Attribute(v, 5, None, "enforcement") for k, v in confirmed.items()
-        },
+        attributes={k: Attribute(v, 5, None, "enforcement") for k, v in confirmed.items()},
     )
     attachments = {"ue1": "ap1", "ue2": "ap1", "ue3": "ap1"}
     held = resources(user, inventory, attachments, cell, 0, 10)

@@ -43,6 +43,22 @@ REQUEST_SCHEMA = pa.schema(
         "epoch": pa.int64(),
     }
 )
+_TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
+USER_TWIN_SCHEMA = pa.schema(
+    [
+        *((name, _WHOLE) for name in ("measured_at_ns", "window", "period_ms")),
+        *((name, _TEXT) for name in ("ue_id", "kind")),
+        ("version", _WHOLE),
+        ("cell_id", _TEXT),
+        ("sst", _WHOLE),
+        *((name, _TEXT) for name in ("sd", "slice_name")),
+        ("slice_id", _WHOLE),
+        *((name, _REAL) for name in ("demand_kbps", "goodput_kbps", "loss_ratio", "owd_p95_ms")),
+        *((name, _REAL) for name in ("up_demand_kbps", "up_goodput_kbps", "mos", "rsrp_dbm")),
+        *((name, _REAL) for name in ("x_m", "y_m", "speed_mps", "heading_deg")),
+    ]
+)
+"""The columns of the controller's `UserRow`, in its order."""
 _HOPS = (
     "twin_completed",
     "aggregate_sent",
@@ -79,7 +95,7 @@ def write_tables(folder: Path, evidence: Evidence) -> list[Path]:
         "windows": windows_table(evidence),
         "cells": cells_table(evidence),
         "delays": delays_table(evidence),
-        "user_twins": pa.Table.from_pylist(list(evidence.user_rows)),
+        "user_twins": pa.Table.from_pylist(list(evidence.user_rows), USER_TWIN_SCHEMA),
         "requests": pa.Table.from_pylist(list(evidence.requests.get("rows", [])), REQUEST_SCHEMA),
     }
     if evidence.twin_rows or not (folder / "twins.parquet").exists():
