@@ -28,7 +28,7 @@ from controller.contracts.decisions import DecisionRequest
 from controller.contracts.inventory import Inventory, XappPlacement
 from controller.contracts.live_slices import current_inventory
 from controller.contracts.run_folder import RunFolder
-from controller.local.onnx_model import load_model
+from controller.local.onnx_model import OnnxModel, load_model
 from controller.local.prediction import DEMAND
 from controller.ric.app import create_app
 from controller.ric.enforcing import Enforcing
@@ -172,6 +172,14 @@ async def install_slices(ric: Ric) -> None:
         ric.show_reservations(cell.cell_id)
 
 
+async def forecast_model() -> OnnxModel:
+    """Beside the installation, because loading takes half a second. Raises `StartError`."""
+    try:
+        return await asyncio.to_thread(load_model, DEMAND)
+    except (OSError, ValueError) as error:
+        raise StartError(f"the forecast model cannot be used: {error}") from error
+
+
 async def deploy_xapps(ric: Ric) -> None:
     """The scenario's xApps, side by side; one that does not start is one line and an alarm."""
 
@@ -213,7 +221,7 @@ async def live(ric: Ric, sockets: Sockets) -> None:
             lambda: AggregateReceiver(ric.centre), sock=sockets.aggregates
         )
         stack.callback(transport.close)
-        loading = asyncio.ensure_future(asyncio.to_thread(load_model, DEMAND))
+        loading = asyncio.ensure_future(forecast_model())
         stack.callback(loading.cancel)
         installing = asyncio.ensure_future(install_slices(ric))
         ending = asyncio.ensure_future(stopped.wait())

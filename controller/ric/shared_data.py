@@ -26,6 +26,9 @@ from controller.twins.twin import Twin, twin_document
 log = logging.getLogger(__name__)
 
 PUBLISH_PERIOD_S = 1.0
+PUBLISH_PHASE_S = 0.42
+"""Into each second of CLOCK_REALTIME: after twins completed, decisions were made and counters
+read (`effects.POLL_PHASE_S`), since a thread that encodes holds the interpreter."""
 TWINS, STRATEGY, XAPPS = "holon.twins", "holon.strategy", "holon.xapps"
 """Namespaces.  Keys of `TWINS`: `slice/<sst-sd>` and `cell/<cell_id>`, published on the channels
 `slice` and `cell`; of the others the slice, the xApp's name."""
@@ -58,7 +61,8 @@ class SharedData:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(PUBLISH_PERIOD_S)
+            now_s = time.time()
+            await asyncio.sleep(PUBLISH_PERIOD_S - (now_s - PUBLISH_PHASE_S) % PUBLISH_PERIOD_S)
             await asyncio.to_thread(self.publish, self._snapshot())
 
     def publish(self, snapshot: Snapshot) -> None:
