@@ -22,9 +22,22 @@ DEMAND = "services.stream.down.demand_kbps"
 FOREIGN = "services.commands.down.demand_kbps"
 
 
+@pytest.fixture(scope="module")
+def at_edge1(ric: RunningRic) -> None:
+    """ue3, which has a session in both slices, is where a local controller answers."""
+    body = {
+        "trace_id": "t",
+        "xapp": "test-move",
+        "action": "handover",
+        "target": {"ue_id": "ue3"},
+        "parameters": {"cell_id": "ap1"},
+    }
+    assert ric.call("POST", "decisions", json=body).json()["verdict"] == "applied"
+
+
 @pytest.fixture
-def reports(neighbours: Neighbours) -> list[dict[str, Any]]:
-    """Five of ue3, which has a session in both slices."""
+def reports(neighbours: Neighbours, at_edge1: None) -> list[dict[str, Any]]:
+    """Five of ue3."""
     found = [
         sample_report(
             window,
