@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any
@@ -25,6 +26,9 @@ from controller.store.errors import RejectedByBackend, SdlException
 from controller.store.sdl import Sdl
 
 router = APIRouter(tags=["shared data layer"])
+
+KEEP_ALIVE_S = 1.0
+"""An empty line so often: a listener that no longer wants to hear notices then."""
 
 Text = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -133,7 +137,14 @@ async def events(
     async def lines() -> AsyncIterator[bytes]:
         yield b"\n"  # subscribed: whoever waits for this loses no event
         try:
-            while (heard := await waiting.get()) is not None:
+            while True:
+                try:
+                    heard = await asyncio.wait_for(waiting.get(), KEEP_ALIVE_S)
+                except TimeoutError:
+                    yield b"\n"
+                    continue
+                if heard is None:
+                    return
                 yield orjson.dumps({"channel": heard[0], "events": heard[1]}) + b"\n"
         finally:
             await ric.channels.unsubscribe(place, channel, waiting)

@@ -41,6 +41,16 @@ class _Subscription:
     cb: Callback
     answer: requests.Response
 
+    def wanted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Until nobody wants more: the RIC sends something at least every second.
+
+        Closing the answer from another thread would wait for the read that is under way.
+        """
+        for chunk in chunks:
+            if not self.channels:
+                return
+            yield chunk
+
 
 class Sdl:
     """Raises `ApiError` for what is refused, `Unreachable`, and TypeError for wrong types."""
@@ -164,14 +174,16 @@ class Sdl:
 
     def _receive(self, subscription: _Subscription, chunks: Iterator[bytes]) -> None:
         try:
-            for line in lines_of(chunks):
+            for line in lines_of(subscription.wanted(chunks)):
                 said = json.loads(line)
                 with self._arrived:
                     if said["channel"] in subscription.channels:
                         self._waiting.append((subscription.cb, said["channel"], said["events"]))
                         self._arrived.notify()
         except (requests.RequestException, OSError, AttributeError):
-            pass  # unsubscribed, or the RIC ended: the next call says so
+            pass  # the RIC ended: the next call says so
+        finally:
+            subscription.answer.close()
 
     def unsubscribe_channel(self, ns: str, channels: str | Iterable[str]) -> None:
         gone = set(_list(channels))
@@ -180,7 +192,6 @@ class Sdl:
                 subscription.channels.difference_update(gone)
             if not subscription.channels:
                 self._subscriptions.remove(subscription)
-                subscription.answer.close()
 
     def handle_events(self) -> tuple[str, list[str]] | None:
         """Hands on one waiting event, if any, and returns it."""
