@@ -11,42 +11,11 @@ import pyarrow.parquet as pa_parquet
 
 from controller.twins.report_values import UserRow
 from tests.conftest import REPOSITORY
-from tests.sample_evidence import T0_NS, sample_evidence
+from tests.sample_evidence import T0_NS, sample_evidence, user_row
 from topologies.results.export import records_of_run, write_parquet, write_scope
 from topologies.results.report import write_results
 from topologies.results.scope import COLUMNS, TwinRecords, column_lines, scope_tables
 from topologies.results.tables import USER_TWIN_SCHEMA
-
-
-def user_row(ue_id: str, at_s: float, **changes: Any) -> dict[str, Any]:
-    """A report of scenario second `at_s` of a user in slice video at ap1."""
-    measured_at_ns = T0_NS + int(at_s * 1e9)
-    row: dict[str, Any] = {
-        "measured_at_ns": measured_at_ns,
-        "window": measured_at_ns // 500_000_000 - 1,
-        "period_ms": 500,
-        "ue_id": ue_id,
-        "kind": "phone",
-        "version": int(at_s * 2),
-        "cell_id": "ap1",
-        "sst": 1,
-        "sd": "000001",
-        "slice_name": "video",
-        "slice_id": 1,
-        "demand_kbps": 2000.0,
-        "goodput_kbps": 1500.0,
-        "loss_ratio": 0.25,
-        "owd_p95_ms": 9.0,
-        "up_demand_kbps": 0.0,
-        "up_goodput_kbps": 0.0,
-        "mos": 3.0,
-        "rsrp_dbm": -80.0,
-        "x_m": 0.0,
-        "y_m": 0.0,
-        "speed_mps": 0.0,
-        "heading_deg": None,
-    }
-    return {**row, **changes}
 
 
 def slice_row(at_s: float, min_kbps: int) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.sample_evidence import HANDOVER_S, sample_evidence, sample_measurements
-from tests.unit.test_export import user_row
+from tests.sample_evidence import HANDOVER_S, sample_evidence, sample_measurements, user_row
 from topologies.mobility import position_m
 from topologies.results.twin_error import figures, traffic_errors, twin_errors
 
