@@ -246,7 +246,11 @@ class Centre:
 
     def predict(self, cell_id: str, slice_id: int, kbps: float, xapp: str, now_ns: int) -> None:
         self._predicted_kbps[cell_id, slice_id] = kbps
-        self.level_two.apply_prediction(cell_id, slice_id, Prediction(kbps, now_ns, xapp))
+        self.forecast(cell_id, slice_id, Prediction(kbps, now_ns, xapp))
+
+    def forecast(self, cell_id: str, slice_id: int, prediction: Prediction) -> None:
+        """Of the slice's demand in the cell, by whomever."""
+        self.level_two.apply_prediction(cell_id, slice_id, prediction)
 
     def _remember(self, twin: Twin, aggregate: CellAggregate) -> None:
         for name, attribute in twin.attributes.items():

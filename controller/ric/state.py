@@ -87,7 +87,7 @@ class Ric:
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
         self.whatif = whatif_of(self)
         capacity_kbps = {c.cell_id: float(c.down_kbps) for c in inventory.cells}
-        self.forecasts = SliceForecasts(capacity_kbps, self.centre.level_two.apply_prediction)
+        self.forecasts = SliceForecasts(capacity_kbps, self.centre.forecast)
         self.centre.stream.listeners.append(self.forecasts.observe)
         self.strategies = StrategyBook(inventory)
         self.service_loads = ServiceLoads(run, inventory, self.centre.level_two.apply_services)

@@ -147,7 +147,10 @@ class LevelTwo:
             total = total_demand(self._fresh_demands(demand.slice_id, aggregate))
             if total is not None:
                 here |= {k: sampled(v) for k, v in demand_values(slice_, total).items()}
-                shares = demand_shares(self._latest.values(), total)
+                patience_ns = FRESH_PERIODS * aggregate.period_ms * 1_000_000
+                known = {**self.slices[name].attributes, **here}
+                since_ns = aggregate.completed_at_ns - patience_ns
+                shares = demand_shares(known, total.demand_kbps, since_ns)
                 here |= {f"demand_share_ratio.{c}": sampled(v) for c, v in shares.items()}
                 windows = self._satisfied.setdefault(name, SatisfiedWindows())
                 satisfied = bool(here["sla_satisfied"].value)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controller.contracts.twin_messages import CellAggregate, SliceDemand
 from controller.twins.twin import Attribute, Twin
 
 COUNTERS = "switch counters"
@@ -44,13 +43,14 @@ class SatisfiedWindows:
         return sum(self._windows.values()) / len(self._windows)
 
 
-def demand_shares(latest: Iterable[CellAggregate], total: SliceDemand) -> dict[str, float | None]:
-    """Cell -> its share of the slice's demand; shares of nothing are None."""
+def demand_shares(
+    attributes: Mapping[str, Attribute], total_kbps: float, since_ns: int
+) -> dict[str, float | None]:
+    """Cell -> its share of the slice's demand, of cells that spoke since; of nothing: None."""
     return {
-        aggregate.cell_id: demand.demand_kbps / total.demand_kbps if total.demand_kbps else None
-        for aggregate in latest
-        for demand in aggregate.slices
-        if demand.slice_id == total.slice_id
+        name.partition(".")[2]: (cell.value or 0.0) / total_kbps if total_kbps else None
+        for name, cell in attributes.items()
+        if name.startswith("demand_kbps.") and cell.measured_at_ns >= since_ns
     }
 
 
