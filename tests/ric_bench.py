@@ -226,9 +226,11 @@ def start_ric(
 
 
 @contextlib.contextmanager
-def running_ric(run: RunFolder, inventory: Inventory) -> Iterator[RunningRic]:
+def running_ric(
+    run: RunFolder, inventory: Inventory, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningRic]:
     """Ready, with the operator's token in the session."""
-    ric = start_ric(run, inventory)
+    ric = start_ric(run, inventory, environment)
     try:
         wait_until(lambda: ric.process.poll() is not None or is_ready(run), 20)
         assert ric.process.poll() is None, ric.stop()[1]
