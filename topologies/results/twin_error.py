@@ -3,7 +3,8 @@
 For evaluation only, after the run: positions and radio are functions of the scenario, demand and
 loss are the senders' and receivers' counts, who served whom is what was confirmed.  A reader
 looks ten times a second and sees the newest report measured by then, so an error has in it how
-old the twin was.  Demand and loss are compared by the second and user in a slice.
+old the twin was (but for the report's own way to the edge, of which histories keep no time).
+Demand and loss are compared by the second and user in a slice.
 """
 
 from __future__ import annotations
