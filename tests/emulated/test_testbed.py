@@ -156,8 +156,12 @@ def test_twins_have_every_group_of_attributes(testbed: RunningTestbed) -> None:
     assert user["user"]["slices"]["value"] == ["1-000001"]
     assert user["user"]["compute_cores"]["value"] > 0
     assert user["resources"]["1-000001"]["queue_min_kbps"]["value"] > 0
-    sensor = testbed.commands.json("twin", "show", "ue2")
-    assert sensor["use_case"]["operations"]["value"] > 0
+
+    def operations() -> int:
+        sensor = testbed.commands.json("twin", "show", "ue2")
+        return int(sensor["use_case"]["operations"]["value"])
+
+    wait_until(operations, 12.0)  # a sensor tells them each 10 s, and the first time at once
     slice_ = testbed.commands.json("twin", "show", "video")["attributes"]
     assert {"reserved_kbps", "sla_satisfied_ratio", "power_w", "energy_j"} <= set(slice_)
     assert slice_["strategy.reservation"]["value"]["method"] == "slice-planner"
