@@ -147,15 +147,8 @@ class LevelTwo:
             total = total_demand(self._fresh_demands(demand.slice_id, aggregate))
             if total is not None:
                 here |= {k: sampled(v) for k, v in demand_values(slice_, total).items()}
-                patience_ns = FRESH_PERIODS * aggregate.period_ms * 1_000_000
-                known = {**self.slices[name].attributes, **here}
-                since_ns = aggregate.completed_at_ns - patience_ns
-                shares = demand_shares(known, total.demand_kbps, since_ns)
-                here |= {f"demand_share_ratio.{c}": sampled(v) for c, v in shares.items()}
-                windows = self._satisfied.setdefault(name, SatisfiedWindows())
-                satisfied = bool(here["sla_satisfied"].value)
-                ratio = windows.ratio(aggregate.window, aggregate.period_ms, satisfied)
-                here["sla_satisfied_ratio"] = sampled(ratio)
+                windows = self._satisfied.setdefault(name, SatisfiedWindows(aggregate.period_ms))
+                windows.note(aggregate.window, bool(here["sla_satisfied"].value))
             self.slices[name] = updated(self.slices[name], here, now_ns)
             changed.append(self.slices[name])
         self.cells[aggregate.cell_id] = updated(self.cells[aggregate.cell_id], cell, now_ns)
@@ -199,7 +192,10 @@ class LevelTwo:
         self.cells[cell_id] = updated(self.cells[cell_id], cell, now_ns)
 
     def apply_rates(self, rates: Iterable[MeasuredRate], period_ms: int, now_ns: int) -> None:
-        """What the switches counted since the last poll, summed over a slice's classes."""
+        """What the switches counted since the last poll, summed over a slice's classes.
+
+        A slice's figures over all cells are made here as well: no loop waits for them.
+        """
         by_pair: dict[tuple[str, int], list[MeasuredRate]] = {}
         for rate in rates:
             if rate.slice_id in self._slices:
@@ -228,6 +224,9 @@ class LevelTwo:
         for slice_id in {slice_id for _, slice_id in by_pair}:
             name = str(self._slices[slice_id].s_nssai)
             totals = rate_totals(self.slices[name], self._capacity_kbps, period_ms, now_ns)
+            totals |= demand_shares(self.slices[name], FRESH_PERIODS * period_ms, now_ns)
+            if (windows := self._satisfied.get(name)) is not None:
+                totals["sla_satisfied_ratio"] = windows.attribute(now_ns)
             self.slices[name] = updated(self.slices[name], totals, now_ns)
 
     def _power_w(self, name: str, cell_id: str, delivered_kbps: float) -> float | None:

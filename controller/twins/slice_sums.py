@@ -9,6 +9,7 @@ from controller.twins.twin import Attribute, Twin
 
 COUNTERS = "switch counters"
 POWER_SOURCE = "linear power model on switch counters"
+SLA_SOURCE = "sla_satisfied by window"
 SERVICES_SOURCE = "processes of task services"
 SLA_WINDOW_S = 60.0
 """`sla_satisfied_ratio` is over the windows that ended within it."""
@@ -32,25 +33,37 @@ class ServiceLoad:
 class SatisfiedWindows:
     """Was the SLA satisfied, by window; each counts once, as its last cell left it."""
 
+    period_ms: int
     _windows: dict[int, bool] = field(default_factory=dict)
 
-    def ratio(self, window: int, period_ms: int, satisfied: bool) -> float:
-        """Over the last `SLA_WINDOW_S` up to and with this window."""
+    def note(self, window: int, satisfied: bool) -> None:
         self._windows[window] = satisfied
-        oldest = window - SLA_WINDOW_S * 1000 / period_ms
-        for old in [w for w in self._windows if w <= oldest]:
-            del self._windows[old]
-        return sum(self._windows.values()) / len(self._windows)
+
+    def attribute(self, now_ns: int) -> Attribute:
+        """The share over the last `SLA_WINDOW_S` up to the newest window."""
+        oldest = max(self._windows) - SLA_WINDOW_S * 1000 / self.period_ms
+        self._windows = {w: s for w, s in self._windows.items() if w > oldest}
+        ratio = sum(self._windows.values()) / len(self._windows)
+        return Attribute(ratio, now_ns, self.period_ms, SLA_SOURCE)
 
 
-def demand_shares(
-    attributes: Mapping[str, Attribute], total_kbps: float, since_ns: int
-) -> dict[str, float | None]:
-    """Cell -> its share of the slice's demand, of cells that spoke since; of nothing: None."""
+def demand_shares(twin: Twin, patience_ms: int, now_ns: int) -> dict[str, Attribute]:
+    """How the slice's demand lies over its cells that still speak; shares of nothing are None."""
+    cells = {
+        name.partition(".")[2]: attribute
+        for name, attribute in twin.attributes.items()
+        if name.startswith("demand_kbps.")
+        and attribute.measured_at_ns >= now_ns - patience_ms * 1_000_000
+    }
+    total_kbps = sum(a.value or 0.0 for a in cells.values())
     return {
-        name.partition(".")[2]: (cell.value or 0.0) / total_kbps if total_kbps else None
-        for name, cell in attributes.items()
-        if name.startswith("demand_kbps.") and cell.measured_at_ns >= since_ns
+        f"demand_share_ratio.{cell_id}": Attribute(
+            (a.value or 0.0) / total_kbps if total_kbps else None,
+            a.measured_at_ns,
+            a.period_ms,
+            a.source,
+        )
+        for cell_id, a in cells.items()
     }
 
 

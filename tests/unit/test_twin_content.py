@@ -148,22 +148,32 @@ def test_what_the_network_knows_of_a_user_is_joined() -> None:
 
 def test_demand_has_a_distribution_over_cells() -> None:
     twins = level_two()
-    twins.apply_aggregate(aggregate("ap1", 10, demand(1, 3000)), 1)
-    twins.apply_aggregate(aggregate("ap2", 10, demand(1, 1000)), 2)
-    video = twins.slices[VIDEO]
-    assert value(video, "demand_share_ratio.ap1") == 0.75
-    assert value(video, "demand_share_ratio.ap2") == 0.25
-    twins.apply_aggregate(aggregate("ap1", 11, demand(1, 0)), 3)
-    twins.apply_aggregate(aggregate("ap2", 11, demand(1, 0)), 4)
-    assert value(twins.slices[VIDEO], "demand_share_ratio.ap1") is None
+    counted = [MeasuredRate("ap1", 1, TrafficClass.ELASTIC, 1.0, 1.0)]
+
+    def shares(window: int, ap1_kbps: float, ap2_kbps: float | None) -> list[float | None]:
+        twins.apply_aggregate(aggregate("ap1", window, demand(1, ap1_kbps)), 1)
+        if ap2_kbps is not None:
+            twins.apply_aggregate(aggregate("ap2", window, demand(1, ap2_kbps)), 1)
+        twins.apply_rates(counted, 500, (window + 1) * 500_000_000)
+        return [value(twins.slices[VIDEO], f"demand_share_ratio.ap{n}") for n in (1, 2)]
+
+    assert shares(10, 3000, 1000) == [0.75, 0.25]
+    assert shares(11, 0, 0) == [None, None]
+    assert shares(12, 3000, 1000) == [0.75, 0.25]
+    assert shares(16, 500, None)[0] == 1.0  # ap2 has been silent for too long
 
 
 def test_satisfaction_is_over_the_last_minute() -> None:
-    windows = SatisfiedWindows()
-    assert windows.ratio(0, 500, False) == 0
-    assert windows.ratio(0, 500, True) == 1  # another cell of the same window made it good
-    assert windows.ratio(1, 500, False) == 0.5
-    ratios = [windows.ratio(window, 500, True) for window in range(2, 122)]
+    windows = SatisfiedWindows(500)
+
+    def ratio(window: int, satisfied: bool) -> float | None:
+        windows.note(window, satisfied)
+        return windows.attribute(1).value
+
+    assert ratio(0, False) == 0
+    assert ratio(0, True) == 1  # another cell of the same window made it good
+    assert ratio(1, False) == 0.5
+    ratios = [ratio(window, True) for window in range(2, 122)]
     assert ratios[-2] == pytest.approx(119 / 120)
     assert ratios[-1] == 1
 
