@@ -18,7 +18,10 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from controller.contracts.slices import Strict
 
 DESCRIPTOR_FILE = "config-file.json"
-SCOPES = ("read", "reserve", "handover", "admit", "cover", "migrate", "configure_twin", "store")
+SCOPES = (
+    *("read", "reserve", "schedule", "handover", "admit", "cover"),
+    *("migrate", "migrate_twin", "offload", "adapt_link", "configure_twin", "store"),
+)
 """`read`: twins and stream; `store`: the shared data layer; the others: decisions with that
 action."""
 

@@ -19,6 +19,7 @@ from controller.contracts.live_slices import current_inventory
 from controller.contracts.run_folder import RunFolder
 from controller.local.history import history_operations
 from controller.local.service import LocalController
+from controller.local.twin_copies import twin_operations
 
 FIFO_PRIORITY = 5
 """Below the traffic's senders (10).  Measured beside five busy processes on two cores:
@@ -54,8 +55,9 @@ async def serve(run: RunFolder, edge: str) -> None:
     controller.start()
     await controller.exchange.start()
     path = run.local_controller_socket(edge)
-    operations = {**controller.operations(), **history_operations(controller, inventory)}
-    server = await rpc.serve(path, operations)
+    histories = history_operations(controller, inventory)
+    handlers = {**controller.operations(), **twin_operations(controller), **histories}
+    server = await rpc.serve(path, handlers)
     await stopped.wait()
     server.close()
     controller.close()

@@ -41,6 +41,7 @@ REQUEST_SCHEMA = pa.schema(
         "latency_ms": pa.float64(),
         "host": pa.string(),
         "epoch": pa.int64(),
+        "place": pa.string(),
     }
 )
 _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
