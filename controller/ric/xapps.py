@@ -51,6 +51,7 @@ class Xapp:
     program: Program
     log_path: Path
     token: str
+    config: Mapping[str, Any] = field(default_factory=dict)
     state: State = State.STARTING
     reason: str = ""
     process: asyncio.subprocess.Process | None = None
@@ -69,6 +70,7 @@ class Xapp:
             "scopes": sorted(self.program.holon.scopes),
             "latency_budget_ms": self.program.holon.latency_budget_ms,
             "models": [model.sha256 for model in self.program.holon.models],
+            "config": dict(self.config),
             "descriptor_dir": str(self.program.folder),
             "started_at": self.started_at_ns,
         }
@@ -177,7 +179,8 @@ class Xapps:
             None if slices is None else frozenset(slices),
         )
         log_path = self._run.logs / f"xapp-{name}.log"
-        xapp = Xapp(name, replace(deployment, name=name), program, log_path, token)
+        config = effective_config(self._inventory, program.holon, deployment.config)
+        xapp = Xapp(name, replace(deployment, name=name), program, log_path, token, config)
         launch = Launch(
             name=name,
             arguments=program.arguments,
@@ -187,7 +190,7 @@ class Xapps:
             python_path=[self._project / "xapps" / "sdk"],
             token=token,
             run_id=self._run.run_id,
-            config=effective_config(self._inventory, program.holon, deployment.config),
+            config=config,
         )
         return xapp, launch
 

@@ -100,10 +100,13 @@ class TwinTable:
         self.dropped_rows += len(self._rows) == self._rows.maxlen
         self._rows.append(row)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Oldest first."""
+        return [asdict(row) for row in self._rows]
+
     def flush(self, folder: Path) -> list[Path]:
         """Writes twins.parquet and twins.csv; the rows stay."""
-        rows = [asdict(row) for row in self._rows]
-        return write_table(rows, column_types(TwinRow), folder, "twins")
+        return write_table(self.rows(), column_types(TwinRow), folder, "twins")
 
 
 def column_types(row_type: type[Any]) -> dict[str, str]:

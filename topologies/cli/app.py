@@ -25,6 +25,7 @@ from topologies.cli import (
     services,
     slices,
     terminal,
+    twin_history,
     twin_models,
     users,
     vm,
@@ -96,6 +97,7 @@ for _resource in resources.RESOURCES:
         users.add_to_services(_group)
     if _resource.command == "twin":
         twin_models.add_to(_group)
+        twin_history.add_to(_group)
         users.add_to_twins(_group)
     if _resource.command == "ue":
         users.add_to_users(_group)
