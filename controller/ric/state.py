@@ -210,11 +210,14 @@ class Ric:
         }
 
     def flush(self, folder: Path) -> list[str]:
-        """Writes the tables `decisions` and `twins` (Parquet and CSV); returns their paths."""
+        """Writes the tables `decisions` and `twins` (Parquet and CSV) and the inventory, all
+        that a replay needs; returns their paths."""
         if dropped := self.centre.table.dropped_rows:
             self.progress.problems["twins"] = f"{dropped} oldest rows of the table `twins` dropped"
         paths = [*self.decisions.flush(folder), *self.centre.table.flush(folder)]
-        return [str(path) for path in paths]
+        inventory = folder / "inventory.json"
+        inventory.write_text(self.inventory.model_dump_json())
+        return [str(path) for path in (*paths, inventory)]
 
     def close(self) -> None:
         self.decisions.write_pending()
