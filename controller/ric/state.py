@@ -15,7 +15,7 @@ from controller.contracts.run_folder import RunFolder
 from controller.contracts.twin_models import TwinSettings
 from controller.network_state import shaped
 from controller.ric.access import Access
-from controller.ric.attempts import Applied
+from controller.ric.attempts import Applied, Clock
 from controller.ric.callers import Tokens, operator_token
 from controller.ric.decision_log import DecisionLog
 from controller.ric.decisions import Pipeline
@@ -48,7 +48,13 @@ class Progress:
 class Ric:
     """Owns the parts and connects them; holds no rule of its own."""
 
-    def __init__(self, run: RunFolder, inventory: Inventory, enforcer: Enforcing) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        inventory: Inventory,
+        enforcer: Enforcing,
+        clock: Clock | None = None,
+    ) -> None:
         self.run = run
         self.enforcer = enforcer
         self.progress = Progress()
@@ -69,6 +75,7 @@ class Ric:
             self.audit,
             self.centre.traces,
             self._applied,
+            clock=clock,
             slices=self.slices,
             twins=self.twin_control,
         )
@@ -108,9 +115,17 @@ class Ric:
         record, intent = applied.record, applied.intent
         confirmed_ns = record.hops_ns["confirmed"]
         if isinstance(intent, ReserveIntent):
-            self.show_reservations(intent.cell_id)
             for slice_id, kbps in intent.predicted_kbps.items():
                 self.centre.predict(intent.cell_id, slice_id, kbps, record.xapp, confirmed_ns)
+        if not self.pipeline.replayed:
+            self._follow(applied, confirmed_ns)
+        self._publish_decision(record.decision_id)
+
+    def _follow(self, applied: Applied, confirmed_ns: int) -> None:
+        """What was enforced is shown, told to others, and watched for its effect."""
+        record, intent = applied.record, applied.intent
+        if isinstance(intent, ReserveIntent):
+            self.show_reservations(intent.cell_id)
             self.effects.watch_reservation(
                 record.decision_id,
                 intent.cell_id,
@@ -130,7 +145,6 @@ class Ric:
             self.effects.watch_handover(
                 record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
             )
-        self._publish_decision(record.decision_id)
 
     def _repaired(self, kind: str, where: str, detail: str) -> None:
         self.audit.note("repair", "enforcement", kind=kind, where=where, detail=detail)

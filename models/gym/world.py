@@ -75,7 +75,7 @@ def from_run(folder: Path, scenario: Scenario) -> World:
     cells = list(base.columns.cells)
     link_kbps = dict(zip(cells, base.columns.link_kbps, strict=True))
     ratio = scenario.reservable_ratio
-    events = list(cell_events(rows, scenario.slices, link_kbps, ratio))
+    events = list(cell_events(rows, link_kbps, ratio))
     windows = [e["window"] for e in events]
     first, count = min(windows), max(windows) - min(windows) + 1
     shape = (count, len(cells), len(base.slices))
