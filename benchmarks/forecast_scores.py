@@ -25,10 +25,11 @@ MODEL = "model"
 
 @dataclass(frozen=True)
 class Losses:
-    """Of one forecaster, a number a window: absolute error of its median, and pinball loss."""
+    """Of one forecaster, a number a window: absolute error of its median, and the loss of its
+    quantiles (`pinball`) or radii (`winkler`)."""
 
     absolute: FloatArray
-    pinball: FloatArray
+    quantile: FloatArray
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,13 @@ def ratio(
 def scored(
     losses: Mapping[str, Losses], cluster: IntArray, random: np.random.Generator
 ) -> dict[str, dict[str, Ratio]]:
-    """forecaster -> `mase` (over persistence's error on the same windows) and `pinball_ratio`
+    """forecaster -> `mase` (over persistence's error on the same windows) and `loss_ratio`
     (the model's loss over this forecaster's: below 1, the model is better)."""
     reference, model = losses[REFERENCE], losses[MODEL]
     return {
         name: {
             "mase": ratio(own.absolute, reference.absolute, cluster, random),
-            "pinball_ratio": ratio(model.pinball, own.pinball, cluster, random),
+            "loss_ratio": ratio(model.quantile, own.quantile, cluster, random),
         }
         for name, own in losses.items()
     }
@@ -77,27 +78,37 @@ def pinball(error: FloatArray, levels: tuple[float, ...]) -> FloatArray:
     return np.asarray(np.maximum(q * error, (q - 1) * error).mean(axis=1))
 
 
+def winkler(distance: FloatArray, radius: FloatArray, levels: tuple[float, ...]) -> FloatArray:
+    """[n]: how wide the discs are, plus what misses them over how often it may.
+
+    `radius` [n, level].  Pinball loss of the radius alone would praise whoever is far off by a
+    well-known distance; this is that loss over (1 - level) plus the distance itself.
+    """
+    beyond = np.maximum(distance[:, None] - radius, 0.0)
+    return np.asarray((radius + beyond / (1 - np.array(levels))).mean(axis=1))
+
+
 def misses(table: Mapping[str, Mapping[str, Mapping[str, Ratio]]]) -> list[str]:
-    """What does not hold, in words: MASE below the bound, pinball below every baseline's."""
+    """What does not hold, in words: MASE below the bound, loss below every baseline's."""
     found = []
     for source, rows in table.items():
         mase = rows[MODEL]["mase"]
         if mase.value >= MASE_BOUND:
             found.append(f"{source}: MASE {mase} is not below {MASE_BOUND}")
         for name, row in rows.items():
-            if name != MODEL and row["pinball_ratio"].value >= 1:
-                found.append(f"{source}: pinball {row['pinball_ratio']} of that of {name}")
+            if name != MODEL and row["loss_ratio"].value >= 1:
+                found.append(f"{source}: loss {row['loss_ratio']} of that of {name}")
     return found
 
 
 def markdown(table: Mapping[str, Mapping[str, Mapping[str, Ratio]]]) -> str:
     lines = [
-        "| held out | forecaster | MASE [95 %] | model's pinball loss / this one's [95 %] |",
+        "| held out | forecaster | MASE [95 %] | model's loss / this one's [95 %] |",
         "|---|---|---|---|",
     ]
     for source, rows in table.items():
         for name, row in rows.items():
-            against = "" if name == MODEL else str(row["pinball_ratio"])
+            against = "" if name == MODEL else str(row["loss_ratio"])
             lines.append(f"| {source} | {name} | {row['mase']} | {against} |")
     return "\n".join(lines)
 

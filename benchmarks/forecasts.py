@@ -2,10 +2,10 @@
 
 The traces are public and not part of the project: HOLON_5G_TRACES (or --traces) names their
 folder.  Every fourth file is held out (`models/traces.py`); baselines are fitted on the others
-and read the same histories.  Intervals are bootstrapped over whole traces.
+and read the same histories.  Intervals are bootstrapped over whole traces.  Loss: pinball of the quantiles, Winkler's score of the discs.
 
 `./testbed.sh bench forecasts [--traces DIR] [--write]`; `--write` puts the tables into the
-models' READMEs.  Exit status 1 when a MASE is not below 0.9 or a baseline's pinball loss is lower.
+models' READMEs.  Exit status 1 when a MASE is not below 0.9 or a baseline's loss is lower.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.forecast_scores import (
     misses,
     pinball,
     scored,
+    winkler,
 )
 from benchmarks.runs import REPOSITORY, write
 from models.demand_forecast import baselines as demand_baselines
@@ -129,8 +130,8 @@ def mobility_table(traces: dict[str, list[Trace]], random: np.random.Generator) 
         losses = {}
         for name, (displacement, radius) in found.items():
             distance = mobility_baselines.distances(displacement, held_out)[:, index]
-            error = distance[:, None] - radius[:, index]
-            losses[name] = Losses(distance, pinball(error, RADIUS_QUANTILES))
+            loss = winkler(distance, radius[:, index], RADIUS_QUANTILES)
+            losses[name] = Losses(distance, loss)
         table[f"in {horizon_s:g} s"] = scored(losses, cluster, random)
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 TESTBED = REPOSITORY / "testbed.sh"
 RESULTS = REPOSITORY / "results" / "bench"
+PORT_VARIABLE = "HOLON_BENCH_PORT"
+"""Environment variable: the API's port of testbeds that benchmarks start, where 8080 is taken."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Finished:
 
 def testbed(*arguments: str, timeout_s: float = 600) -> Finished:
     """Run `./testbed.sh ARGUMENTS`; raises `CalledProcessError` with its last lines."""
+    if arguments[0] in ("run", "up") and (port := os.environ.get(PORT_VARIABLE)):
+        arguments = (*arguments, "--set", f"northbound_port={port}")
     started_s = time.monotonic()
     done = subprocess.run(
         [str(TESTBED), *arguments], capture_output=True, text=True, timeout=timeout_s

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import merge
 from typing import Any
@@ -16,11 +16,17 @@ from typing import Any
 from controller.contracts.decisions import DecisionRecord, Verdict
 from controller.replay.network import RecordedNetwork
 from controller.replay.recording import Recording, Window
-from controller.ric.attempts import Clock
 from controller.ric.observation import Centre
 
-LATE_MS = 1.0
-"""Sleeping less than this is not worth a turn of the loop."""
+
+@dataclass
+class RecordedTime:
+    """The recording's own time: what rate limits go by, so that they are the same each time."""
+
+    at_ns: int = 0
+
+    def now_s(self) -> float:
+        return self.at_ns / 1e9
 
 
 @dataclass(frozen=True)
@@ -46,21 +52,21 @@ def happenings(recording: Recording, replayed: Iterable[str]) -> Iterator[Happen
     return merge(*in_order, key=lambda h: h[0])
 
 
-def replay_clock(speed: float) -> Clock:
-    """What is told is real time; what rate limits count is the recording's."""
-    return Clock(now_s=lambda: time.monotonic() * speed)
-
-
 @dataclass
 class Player:
-    """Feeds the centre's twins and stream; `windows` counts what it has shown."""
+    """Feeds the centre's twins and stream; `windows` counts what it has shown.
+
+    `done`: awaited before something is shown, False when it was not waited for to the end.
+    """
 
     centre: Centre
     network: RecordedNetwork
     speed: float
+    done: Callable[[], Awaitable[bool]]
+    clock: RecordedTime = field(default_factory=RecordedTime)
     windows: int = 0
-    late_ms: float = 0.0
-    """The most that something came after its time."""
+    unfinished: int = 0
+    """Shown while an xApp was still busy with what came before."""
     _rates: dict[str, Any] = field(default_factory=dict)
 
     async def play(self, course: Iterable[Happening]) -> None:
@@ -69,11 +75,12 @@ class Player:
         for at_ns, happening in course:
             if begun_s is None:
                 begun_s, first_ns = time.monotonic(), at_ns
+            self.unfinished += not await self.done()
             due_s = begun_s + (at_ns - first_ns) / 1e9 / self.speed
-            ahead_s = due_s - time.monotonic()
-            self.late_ms = max(self.late_ms, -1000 * ahead_s)
-            await asyncio.sleep(ahead_s if ahead_s * 1000 > LATE_MS else 0)
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            self.clock.at_ns = at_ns
             self.show(happening, time.time_ns())
+        await self.done()
 
     def show(self, happening: Window | Handover | DecisionRecord, now_ns: int) -> None:
         if isinstance(happening, Handover):

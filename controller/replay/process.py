@@ -18,9 +18,11 @@ import uvloop
 
 from controller.contracts.run_folder import RunFolder
 from controller.replay.network import RecordedNetwork
-from controller.replay.player import Player, happenings, likeness, replay_clock, verdicts
+from controller.replay.patience import OpenRequests, until_done
+from controller.replay.player import Player, RecordedTime, happenings, likeness, verdicts
 from controller.replay.recording import Recording, RecordingError, load_recording
 from controller.ric.app import create_app
+from controller.ric.attempts import Clock
 from controller.ric.errors import NotFound, RicError, StartError
 from controller.ric.neighbours import UserTwins
 from controller.ric.netns import http_listener, open_socket
@@ -30,7 +32,6 @@ from controller.ric.xapps import Deployment, xapp_folder
 
 SUBSCRIBED_WITHIN_S = 5.0
 """An xApp that says ready has so long to open its stream before the recording starts."""
-LAST_DECISIONS_S = 1.0
 XAPP_END_GRACE_S = 0.5
 
 
@@ -55,10 +56,10 @@ class NoUserTwins(UserTwins):
         raise NotFound(f"the twin of {ue_id} is not in the recording", "it has slices and cells")
 
 
-def replaying_ric(run: RunFolder, recording: Recording, speed: float) -> Ric:
+def replaying_ric(run: RunFolder, recording: Recording, clock: RecordedTime) -> Ric:
     """The RIC as live, but that nothing is enforced and no neighbour is asked."""
     inventory = recording.inventory
-    ric = Ric(run, inventory, RecordedNetwork(inventory), replay_clock(speed))
+    ric = Ric(run, inventory, RecordedNetwork(inventory), Clock(now_s=clock.now_s))
     ric.pipeline.replayed = True
     ric.user_twins.close()
     ric.user_twins = NoUserTwins(run, inventory)
@@ -90,20 +91,23 @@ def replay(wanted: Wanted) -> int:
 async def _live(
     wanted: Wanted, recording: Recording, run: RunFolder, listener: socket.socket
 ) -> int:
-    ric = replaying_ric(run, recording, wanted.speed)
+    clock = RecordedTime()
+    ric = replaying_ric(run, recording, clock)
     ric.xapps.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    requests = OpenRequests(create_app(ric))
     config = uvicorn.Config(
-        create_app(ric), log_level="warning", access_log=False, lifespan="off", ws="none"
+        requests, log_level="warning", access_log=False, lifespan="off", ws="none"
     )
     server = Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     ric.progress.ready = True
     print(f"the API: {ric.xapps.url}, its token in {run.token}", flush=True)
-    playing = asyncio.ensure_future(_play(wanted, recording, ric))
+    player = player_of(ric, wanted.speed, clock, requests)
+    playing = asyncio.ensure_future(_play(wanted, recording, ric, player))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
     try:
-        player, names = await playing
+        names = await playing
     except asyncio.CancelledError:
         print("replay: ended before the recording did", file=sys.stderr, flush=True)
         return 1
@@ -116,19 +120,32 @@ async def _live(
     return 0
 
 
-async def _play(wanted: Wanted, recording: Recording, ric: Ric) -> tuple[Player, list[str]]:
-    """Raises `RicError` when an xApp does not start."""
+def player_of(ric: Ric, speed: float, clock: RecordedTime, requests: OpenRequests) -> Player:
+    """It waits for the xApps that the RIC started; of others only for their open requests."""
     assert isinstance(ric.enforcer, RecordedNetwork)
-    player = Player(ric.centre, ric.enforcer, wanted.speed)
+
+    def pids() -> list[int]:
+        return [x["pid"] for x in ric.xapps.documents() if x["pid"] is not None]
+
+    def is_written() -> bool:
+        return not any(s.waiting for s in ric.centre.stream.subscriptions)
+
+    async def done() -> bool:
+        return await until_done(pids, is_written, requests)
+
+    return Player(ric.centre, ric.enforcer, speed, done, clock)
+
+
+async def _play(wanted: Wanted, recording: Recording, ric: Ric, player: Player) -> list[str]:
+    """Names of the xApps. Raises `RicError` when one does not start, or fails on the way."""
     names = [await _deployed(where, ric) for where in wanted.xapps]
     ric.progress.deployed = True
     await _subscribed(ric, names)
     await player.play(happenings(recording, names))
-    await asyncio.sleep(LAST_DECISIONS_S)
     for document in ric.xapps.documents():
         if document["state"] == "failed":
             raise RicError(f"xApp {document['xapp_name']} {document['reason']}")
-    return player, names
+    return names
 
 
 async def _deployed(where: str, ric: Ric) -> str:
@@ -178,7 +195,7 @@ def _write(
         "duration_s": recording.duration_s,
         "windows": player.windows,
         "refused_windows": dict(ric.centre.refused),
-        "late_ms": round(player.late_ms, 3),
+        "unfinished": player.unfinished,
         "stream_dropped": ric.centre.stream.dropped,
         "xapps": list(names),
         "decisions": verdicts(made),
