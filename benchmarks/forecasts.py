@@ -2,7 +2,8 @@
 
 The traces are public and not part of the project: HOLON_5G_TRACES (or --traces) names their
 folder.  Every fourth file is held out (`models/traces.py`); baselines are fitted on the others
-and read the same histories.  Intervals are bootstrapped over whole traces.  Loss: pinball of the quantiles, Winkler's score of the discs.
+and read the same histories.  Intervals are bootstrapped over
+whole traces.  Loss: pinball of demand's quantiles, Winkler's score of mobility's discs.
 
 `./testbed.sh bench forecasts [--traces DIR] [--write]`; `--write` puts the tables into the
 models' READMEs.  Exit status 1 when a MASE is not below 0.9 or a baseline's loss is lower.

@@ -29,7 +29,7 @@ from topologies.cli.northbound import Northbound, running
 STRATEGIES = ("hold", "static", "proportional", "follow")
 FIRST_S = 9.0
 EVERY_S = 6.0
-MOMENTS = 20
+MOMENTS = 12
 HORIZON_S = 2.0
 SCORED_WITHIN_S = 6.0
 RESTORE_STEPS_MAX = 6

@@ -42,8 +42,6 @@ HELD_OUT = (
     Case("crossroads", "xapps", 4),
     Case("market", "static", 1),
     Case("market", "xapps", 2),
-    Case("crossroads", "model", 5),
-    Case("market", "model", 3),
 )
 REPEATED = (Case("crossroads", "static", 3, again=True), Case("market", "static", 1, again=True))
 ALL = (*CALIBRATION, *HELD_OUT, *REPEATED)

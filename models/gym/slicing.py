@@ -37,21 +37,27 @@ class SlicingEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     """The network of a scenario (or of a recorded run) in the what-if emulator.
 
     Observation, `Box(0, 10, (cells * slices * 6,))`: for every cell, for every slice, in the
-    scenario's order, what the newest `cell` document of the stream says of them:
+    scenario's order, what the newest `cell` document of the stream says of them; index within
+    the six of (cell, slice):
 
-    | index | meaning (attribute of the document) | unit        | scaled by             |
-    |-------|-------------------------------------|-------------|-----------------------|
-    | 0     | demand_kbps                         | kbit/s      | cell's capacity_kbps  |
-    | 1     | demand_kbps, change to the one before, upwards | kbit/s | capacity_kbps   |
-    | 2     | users                               | users       | 10                    |
-    | 3     | loss_ratio                          | ratio       | 1                     |
-    | 4     | owd_p95_ms (0: no packet)           | ms          | 100                   |
-    | 5     | reservation.min_kbps                | kbit/s      | capacity_kbps         |
+    | index | meaning (attribute of the document)            | unit   | divided by    | range  |
+    |-------|------------------------------------------------|--------|---------------|--------|
+    | 0     | demand_kbps, L2, loss included                 | kbit/s | capacity_kbps | 0 - 10 |
+    | 1     | demand_kbps, by how much it rose, else 0       | kbit/s | capacity_kbps | 0 - 10 |
+    | 2     | users with a session in the cell               | users  | 10            | 0 - 10 |
+    | 3     | loss_ratio                                     | ratio  | 1             | 0 - 1  |
+    | 4     | owd_p95_ms, one way; 0: no packet              | ms     | 100           | 0 - 10 |
+    | 5     | reservation.min_kbps                           | kbit/s | capacity_kbps | 0 - 1  |
 
-    Action, `Box(0, 1, (cells * slices,))`: guaranteed rate of each slice in each cell as a
-    share of what is reservable there; more than all of it is scaled down, as the guard would
-    refuse it.  `info["decisions"]` has the action as bodies of `POST /api/v1/decisions`,
-    `info["cells"]` the observation as `cell` documents: what an xApp reads and sends live.
+    Action, `Box(0, 1, (cells * slices,))`:
+
+    | index                 | meaning                                  | share of        | range |
+    |-----------------------|------------------------------------------|-----------------|-------|
+    | cell * slices + slice | guaranteed rate of the slice in the cell | reservable_kbps | 0 - 1 |
+
+    More than all of a cell is scaled down, as the guard would refuse it.  `info["decisions"]`
+    has the action as bodies of `POST /api/v1/decisions`, `info["cells"]` the observation as
+    `cell` documents: what an xApp sends and reads live.
 
     An xApp's own documents take the place of an action: `decide(body)` guards a decision and
     carries it out as live, `run_on()` then steps with what is reserved (`models/gym/xapp.py`

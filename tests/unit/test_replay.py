@@ -22,7 +22,7 @@ def test_a_folder_is_read_as_what_arrived_when(tmp_path: Path) -> None:
     assert len(recording.windows) == 2 * WINDOWS
     first = recording.windows[0]
     assert first.aggregate.window == FIRST_WINDOW
-    assert [d.demand_kbps for d in first.aggregate.slices] == [9000.25, 1500.0]
+    assert [d.demand_kbps for d in first.aggregate.slices] == [2500.5, 600.0]
     held = {(r.slice_id, r.traffic_class): r.min_kbps for r in first.reservations}
     assert held == {(1, TrafficClass.ELASTIC): 6000, (2, TrafficClass.REAL_TIME): 2000}
     arrivals = [w.received_at_ns for w in recording.windows]
