@@ -80,11 +80,20 @@ def _users(scenario: Scenario, duration_s: float, period_s: float) -> FloatArray
 
 
 def from_run(folder: Path, scenario: Scenario) -> World:
-    """What the twins of a recorded run showed, window by window; missing ones repeat."""
+    """What the twins of a recorded run showed, window by window; missing ones repeat.
+
+    Raises ValueError when it is a run of another scenario.
+    """
     table = read_table(folder, "twins")
     rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
     base = from_scenario(scenario, 0, 1.0)
     cells = list(base.columns.cells)
+    recorded = {row["cell_id"] for row in rows}
+    if recorded != set(cells):
+        raise ValueError(
+            f"{folder} has cells {', '.join(sorted(recorded))}, "
+            f"scenario {scenario.name} has cells {', '.join(cells)}"
+        )
     link_kbps = dict(zip(cells, base.columns.link_kbps, strict=True))
     ratio = scenario.reservable_ratio
     events = list(cell_events(rows, link_kbps, ratio))
