@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,10 @@ def rows_of(folder: Path, table: str) -> list[dict[str, Any]]:
     """Raises FileNotFoundError with the file's name."""
     import pyarrow.parquet as pa_parquet
 
-    rows: list[dict[str, Any]] = pa_parquet.read_table(folder / f"{table}.parquet").to_pylist()
+    path = folder / f"{table}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such table", str(path))
+    rows: list[dict[str, Any]] = pa_parquet.read_table(path).to_pylist()
     return rows
 
 

@@ -115,7 +115,7 @@ class SlicingEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         Raises ValueError for what is no reservation in a cell of this network.
         """
         request, columns = DecisionRequest.model_validate(document), self._world.columns
-        cell_id = request.target.get("cell_id")
+        cell_id = str(request.target.get("cell_id"))
         if cell_id not in columns.cells:
             raise ValueError(f"unknown cell {cell_id!r}; cells: {', '.join(columns.cells)}")
         link_kbps = columns.link_kbps[list(columns.cells).index(cell_id)]

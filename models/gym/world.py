@@ -69,7 +69,7 @@ def from_scenario(scenario: Scenario, seed: int, duration_s: float) -> World:
 def _users(scenario: Scenario, duration_s: float, period_s: float) -> FloatArray:
     """[period, cell, slice]: who has a session where at each period's end."""
     periods = round(duration_s / period_s)
-    ends_s = (np.arange(periods) + 1) * period_s
+    ends_s = np.asarray((np.arange(periods) + 1) * period_s, dtype=np.float64)
     column = {s.name: i for i, s in enumerate(scenario.slices)}
     users = np.zeros((periods, len(scenario.access_points), len(column)))
     for user in scenario.users:

@@ -100,13 +100,10 @@ def answers(port: int) -> bool:
         return False
 
 
-def test_the_stream_is_the_recorded_one_and_decisions_are_guarded(
+def test_decisions_are_guarded_and_the_network_is_what_it_was(
     recording: Path, tmp_path: Path
 ) -> None:
-    table = pa_parquet.read_table(recording / "twins.parquet").to_pylist()
-    links_kbps = dict.fromkeys(("ap1", "ap2"), float(CAPACITY_KBPS))
-    wanted = list(cell_events(table, links_kbps, 0.9))
-    seen: list[dict[str, Any]] = []
+    seen = 0
     others: list[dict[str, Any]] = []
     with attached(recording, tmp_path / "out") as (xapp, _):
         url, session = xapp.settings.url, requests.Session()
@@ -128,8 +125,8 @@ def test_the_stream_is_the_recorded_one_and_decisions_are_guarded(
                 reading = threading.Thread(target=read_decisions)
                 reading.start()
                 check_decisions(xapp, event)
-            seen.append(get(f"twins/cells/{event.cell_id}").json())
-            if len(seen) == 2 * WINDOWS - 1:
+            seen += 1
+            if seen == WINDOWS:  # the middle, after the handover
                 break
         assert get("ues").json()[0]["cell_id"] == "ap2"  # it was handed over in between
         assert get("twins/users/ue1").status_code == 404
@@ -144,7 +141,6 @@ def test_the_stream_is_the_recorded_one_and_decisions_are_guarded(
         "a3-handover",
         "other-planner",
     ]
-    assert len(wanted) == 2 * WINDOWS
 
 
 def check_decisions(xapp: Xapp, event: CellEvent) -> None:
