@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,7 @@ def main() -> int:
     parser.add_argument("--moments", type=int, default=MOMENTS)
     parser.add_argument("--record-most", type=int, metavar="N", help="testbeds of this call")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # takes the testbed down
     wanted = [
         Series(options.scenario, seed, strategy, options.moments)
         for seed in options.seed

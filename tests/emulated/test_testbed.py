@@ -15,6 +15,8 @@ import pytest
 from scapy.layers.inet import IP
 from scapy.utils import rdpcap
 
+from controller.contracts import rpc
+from controller.contracts.run_folder import RunFolder
 from tests.conftest import RunningTestbed
 from tests.waiting import wait_until
 
@@ -213,3 +215,21 @@ def test_effects_of_decisions_are_judged_from_packets(testbed: RunningTestbed) -
         return {d["effect"] for d in testbed.commands.json("decision", "list")} - {"pending"}
 
     wait_until(lambda: "verified" in judged(), DECISION_TIMEOUT_S)
+
+
+def test_what_twins_saw_is_replayed_to_the_same_xapp(
+    testbed: RunningTestbed, tmp_path: Path
+) -> None:
+    rpc.call(RunFolder(testbed.run_folder).ric_socket, "flush", 30.0, out=str(tmp_path / "seen"))
+    document = testbed.commands.json(
+        *("replay", str(tmp_path / "seen"), "--xapp", "slice-planner", "--port", "0"),
+        *("--speed", "50", "--out", str(tmp_path / "replayed")),
+    )
+    assert document["windows"] > 0
+    assert document["refused_windows"] == {}
+    assert document["decisions"]["applied"] > 0
+    # Once its history was as long, it decides as it did live.
+    assert document["as_recorded"]["same"] > 0
+    again = json.loads((tmp_path / "replayed" / "replay.json").read_text())
+    assert again == document
+    assert (tmp_path / "replayed" / "decisions.parquet").is_file()

@@ -123,6 +123,8 @@ def main():
 
 
 def test_a_recorded_run_is_an_episode(tmp_path: Path) -> None:
+    from gymnasium.utils.env_checker import check_env
+
     from models.gym.slicing import SlicingEnv
 
     table = TwinTable()
@@ -140,5 +142,6 @@ def test_a_recorded_run_is_an_episode(tmp_path: Path) -> None:
     demand = [[s["demand_kbps"] for s in i["cells"][0]["slices"]] for i in shown]
     recorded = [[twin_row(w, 0, "ap1", s).demand_kbps for s in (1, 2)] for w in range(100, 110)]
     assert demand == [pytest.approx(of_window) for of_window in recorded]
+    check_env(SlicingEnv("minimal", run=tmp_path), skip_render_check=True)
     with pytest.raises(ValueError, match="cells mbs"):
         SlicingEnv("crossroads", run=tmp_path)
