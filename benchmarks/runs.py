@@ -13,8 +13,8 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 TESTBED = REPOSITORY / "testbed.sh"
 RESULTS = REPOSITORY / "results" / "bench"
-PORT_VARIABLE = "HOLON_BENCH_PORT"
-"""Environment variable: the API's port of testbeds that benchmarks start, where 8080 is taken."""
+SETTINGS = os.environ.get("HOLON_BENCH_SETTINGS", "").split()
+"""For every testbed a benchmark brings up, as `key=value`, e.g. another northbound_port."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Finished:
 
 def testbed(*arguments: str, timeout_s: float = 600) -> Finished:
     """Run `./testbed.sh ARGUMENTS`; raises `CalledProcessError` with its last lines."""
-    if arguments[0] in ("run", "up") and (port := os.environ.get(PORT_VARIABLE)):
-        arguments = (*arguments, "--set", f"northbound_port={port}")
     started_s = time.monotonic()
+    settings = SETTINGS if arguments[0] in ("up", "run") else []
+    own = [word for setting in settings for word in ("--set", setting)]
     done = subprocess.run(
-        [str(TESTBED), *arguments], capture_output=True, text=True, timeout=timeout_s
+        [str(TESTBED), *arguments, *own], capture_output=True, text=True, timeout=timeout_s
     )
     if done.returncode != 0:
         raise SystemExit(

@@ -86,6 +86,15 @@ class RecordedNetwork:
             diff={"reservations": {cell_id: [_change(key, held, after) for key in changed]}}
         )
 
+    async def schedule(
+        self, slice_id: int, shares: Mapping[str, float], dry_run: bool = False
+    ) -> EnforcementResult:
+        _only(dry_run)
+        return EnforcementResult(diff={"shares": {str(slice_id): dict(shares)}})
+
+    def user_limit_kbps(self, ue_id: str, slice_id: int) -> int | None:
+        return None
+
     async def handover(self, ue_id: str, cell_id: str, dry_run: bool = False) -> EnforcementResult:
         _only(dry_run)
         return EnforcementResult(diff={"attachments": {ue_id: cell_id}})

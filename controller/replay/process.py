@@ -28,7 +28,8 @@ from controller.ric.neighbours import UserTwins
 from controller.ric.netns import http_listener, open_socket
 from controller.ric.process import Server
 from controller.ric.state import Ric
-from controller.ric.xapps import Deployment, xapp_folder
+from controller.ric.xapp_program import Deployment, xapp_folder
+from controller.ric.xapps import PROJECT
 
 SUBSCRIBED_WITHIN_S = 5.0
 """An xApp that says ready has so long to open its stream before the recording starts."""
@@ -51,6 +52,9 @@ class NoUserTwins(UserTwins):
 
     async def summaries(self) -> tuple[list[dict[str, Any]], list[str]]:
         return [], []
+
+    async def changed(self, since_ns: int) -> dict[str, dict[str, Any]]:
+        return {}
 
     async def _ask(self, op: str, ue_id: str, *_: Any, **__: Any) -> Any:
         raise NotFound(f"the twin of {ue_id} is not in the recording", "it has slices and cells")
@@ -150,8 +154,8 @@ async def _play(wanted: Wanted, recording: Recording, ric: Ric, player: Player) 
 
 async def _deployed(where: str, ric: Ric) -> str:
     """As the recorded run configured it, if it was there."""
-    folder = xapp_folder(where)
-    placed = (x for x in ric.inventory.xapps if xapp_folder(x.name) == folder)
+    folder = xapp_folder(where, PROJECT)
+    placed = (x for x in ric.inventory.xapps if xapp_folder(x.name, PROJECT) == folder)
     configured: dict[str, Any] = next((dict(x.config) for x in placed), {})
     return (await ric.xapps.deploy(Deployment(str(folder), config=configured))).name
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from holon_xapp import CellEvent, Decision, ReservationPlan, Settings, Xapp, parse_event
+from holon_xapp import CellEvent, Decision, Settings, Xapp, parse_event
+from holon_xapp.decisions import Plan
 
 from models.gym.slicing import SlicingEnv
 
@@ -61,7 +62,7 @@ class GymXapp(Xapp):
             self.rewards.append(reward)
             ended = terminated or truncated
 
-    def decide(self, plan: ReservationPlan, dry_run: bool = False) -> Decision:
+    def decide(self, plan: Plan, dry_run: bool = False) -> Decision:
         body = {**plan.request(), "xapp": self.name}
         body["decision_id"] = f"{self.name[:31]}-{len(self.decisions)}"
         decision = Decision.from_record(self._env.decide(body).model_dump(mode="json"))
