@@ -48,6 +48,7 @@ def health_document(ric: Ric) -> dict[str, Any]:
         "status": state if ric.progress.ready else "starting",
         "ready": ric.progress.ready,
         "alarms": alarms,
+        **({"replayed": True} if ric.pipeline.replayed else {}),
     }
 
 

@@ -15,7 +15,7 @@ from controller.contracts.run_folder import RunFolder
 from controller.contracts.twin_models import TwinSettings
 from controller.network_state import shaped
 from controller.ric.access import Access
-from controller.ric.attempts import Applied
+from controller.ric.attempts import Applied, Clock
 from controller.ric.callers import Tokens, operator_token
 from controller.ric.channels import Channels
 from controller.ric.decision_log import DecisionLog
@@ -67,7 +67,12 @@ class Ric:
     """Owns the parts and connects them; holds no rule of its own."""
 
     def __init__(
-        self, run: RunFolder, inventory: Inventory, enforcer: Enforcing, store: Sdl
+        self,
+        run: RunFolder,
+        inventory: Inventory,
+        enforcer: Enforcing,
+        store: Sdl,
+        clock: Clock | None = None,
     ) -> None:
         self.run = run
         self.enforcer = enforcer
@@ -90,6 +95,7 @@ class Ric:
             self.audit,
             self.centre.traces,
             self._applied,
+            clock=clock,
             slices=self.slices,
             users=self.user_decisions,
             twins=self.twin_control,
@@ -163,11 +169,19 @@ class Ric:
         record, intent = applied.record, applied.intent
         confirmed_ns = record.hops_ns["confirmed"]
         if isinstance(intent, ReserveIntent):
-            self.show_reservations(intent.cell_id)
             changed = {c.slice_id for c in intent.changes}
             self.strategies.note(record, changed, confirmed_ns)
             for slice_id, kbps in intent.predicted_kbps.items():
                 self.centre.predict(intent.cell_id, slice_id, kbps, record.xapp, confirmed_ns)
+        if not self.pipeline.replayed:
+            self._follow(applied, confirmed_ns)
+        self._publish_decision(record.decision_id)
+
+    def _follow(self, applied: Applied, confirmed_ns: int) -> None:
+        """What was enforced is shown, told to others, and watched for its effect."""
+        record, intent = applied.record, applied.intent
+        if isinstance(intent, ReserveIntent):
+            self.show_reservations(intent.cell_id)
             self.effects.watch_reservation(
                 record.decision_id,
                 intent.cell_id,
@@ -196,7 +210,6 @@ class Ric:
             self.effects.watch_handover(
                 record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
             )
-        self._publish_decision(record.decision_id)
 
     def _repaired(self, kind: str, where: str, detail: str) -> None:
         self.audit.note("repair", "enforcement", kind=kind, where=where, detail=detail)
@@ -279,11 +292,14 @@ class Ric:
         }
 
     def flush(self, folder: Path) -> list[str]:
-        """Writes the tables `decisions` and `twins` (Parquet and CSV); returns their paths."""
+        """Writes the tables `decisions` and `twins` (Parquet and CSV) and the inventory, all
+        that a replay needs; returns their paths."""
         if dropped := self.centre.table.dropped_rows:
             self.progress.problems["twins"] = f"{dropped} oldest rows of the table `twins` dropped"
         paths = [*self.decisions.flush(folder), *self.centre.table.flush(folder)]
-        return [str(path) for path in paths]
+        inventory = folder / "inventory.json"
+        inventory.write_text(self.inventory.model_dump_json())
+        return [str(path) for path in (*paths, inventory)]
 
     def close(self) -> None:
         self.decisions.write_pending()

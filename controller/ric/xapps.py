@@ -22,7 +22,7 @@ from controller.contracts.run_folder import RunFolder
 from controller.ric import xapp_process
 from controller.ric.callers import Tokens
 from controller.ric.errors import Conflict, Malformed, NotFound
-from controller.ric.xapp_process import Launch
+from controller.ric.xapp_process import XAPP_URL, Launch
 from controller.ric.xapp_program import Deployment, Program, read_program, xapp_folder
 from controller.xapp_descriptor import HolonSection, Rehearsal
 
@@ -90,7 +90,13 @@ def effective_config(
 
 
 class Xapps:
-    """`ended` is called with an xApp's name when its process is gone, however it went."""
+    """`ended` is called with an xApp's name when its process is gone, however it went.
+
+    `url`: of the API, as xApps see it; `is_placed`: in the namespace of a host.
+    """
+
+    url: str = XAPP_URL
+    is_placed: bool = True
 
     def __init__(
         self,
@@ -185,12 +191,13 @@ class Xapps:
             name=name,
             arguments=program.arguments,
             folder=program.folder,
-            netns_path=netns_path,
+            netns_path=netns_path if self.is_placed else None,
             log_path=log_path,
             python_path=[self._project / "xapps" / "sdk"],
             token=token,
             run_id=self._run.run_id,
             config=config,
+            url=self.url,
         )
         return xapp, launch
 

@@ -66,8 +66,10 @@ class TwinRow:
     window: int
     period_ms: int
     completed_at_ns: int
+    sent_at_ns: int
     received_at_ns: int
     cell_id: str
+    slice_id: int
     sst: int
     sd: str
     slice_name: str

@@ -17,6 +17,7 @@ from scapy.utils import rdpcap
 
 from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
+from controller.contracts.run_folder import RunFolder
 from tests.conftest import RunningTestbed
 from tests.waiting import wait_until
 from topologies.traffic.attack_frames import LAWFUL
@@ -282,3 +283,27 @@ def test_effects_of_decisions_are_judged_from_packets(testbed: RunningTestbed) -
         return {d["effect"] for d in testbed.commands.json("decision", "list")} - {"pending"}
 
     wait_until(lambda: "verified" in judged(), DECISION_TIMEOUT_S)
+
+
+def test_what_twins_saw_is_replayed_to_the_same_xapp(
+    testbed: RunningTestbed, tmp_path: Path
+) -> None:
+    def has_decided_on_a_whole_history() -> bool:
+        decisions = testbed.commands.json("decision", "list")
+        received = [d["hops_ns"]["received"] for d in decisions if d["xapp"] == "slice-planner"]
+        return bool(received) and max(received) - min(received) > 14e9
+
+    wait_until(has_decided_on_a_whole_history, DECISION_TIMEOUT_S)
+    rpc.call(RunFolder(testbed.run_folder).ric_socket, "flush", 30.0, out=str(tmp_path / "seen"))
+    document = testbed.commands.json(
+        *("replay", str(tmp_path / "seen"), "--xapp", "slice-planner", "--port", "0"),
+        *("--speed", "50", "--out", str(tmp_path / "replayed")),
+    )
+    assert document["windows"] > 0
+    assert document["refused_windows"] == {}
+    assert document["decisions"]["applied"] > 0
+    # It missed the first windows live; once that is out of its history it decides the same.
+    assert document["as_recorded"]["same"] > 0
+    again = json.loads((tmp_path / "replayed" / "replay.json").read_text())
+    assert again == document
+    assert (tmp_path / "replayed" / "decisions.parquet").is_file()

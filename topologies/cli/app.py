@@ -20,6 +20,7 @@ from topologies.cli import (
     figures,
     functions,
     hosts,
+    replay,
     resources,
     running,
     services,
@@ -109,6 +110,7 @@ app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
 app.add_typer(whatif.commands, name="whatif", rich_help_panel=THINGS)
 _add(FIGURES, "measure", figures.measure)
 _add(FIGURES, "capture", hosts.capture)
+_add(FIGURES, "replay", replay.replay)
 _add(FIGURES, "report", figures.report)
 _add(FIGURES, "compare", figures.compare)
 _add(FIGURES, "bench", figures.bench, PASS_THROUGH)
