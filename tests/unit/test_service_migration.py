@@ -67,7 +67,7 @@ POLICY = Policy()
 
 
 def event(cell_id: str = "west", x_m: float = 0.0, version: int = 1) -> UserEvent:
-    return UserEvent("car", version, 10**9, cell_id, {}, (x_m, 0.0), 24.0, (), {})
+    return UserEvent("car", version, 10**9, 10**9, cell_id, {}, (x_m, 0.0), 24.0, (), {})
 
 
 def scene(until_s: float, stay_s: float, cell_id: str = "west", **changes: Any) -> Scene:
@@ -104,7 +104,7 @@ def test_only_task_services_that_somebody_asks_and_that_can_move_count() -> None
 
 def test_it_waits_until_the_copy_takes_as_long_as_the_handover() -> None:
     copy_s = POLICY.copy_s(SERVICE)
-    assert forecast(POLICY, scene(until_s=copy_s + 2, stay_s=20)) is None
+    assert forecast(POLICY, scene(until_s=copy_s + 3, stay_s=20)) is None
     move = forecast(POLICY, scene(until_s=copy_s + 0.2, stay_s=20))
     assert move is not None and move.host == "edge-east"
     assert move.ahead == ("car", "edge-east"), "its twin goes ahead of the same handover"
@@ -183,6 +183,7 @@ def events_of(seen: Seen, names: list[str]) -> list[UserEvent]:
             ue_id="car",
             version=at + 1,
             changed_at_ns=round(at * SAMPLE_PERIOD_S * 1e9),
+            forecast_at_ns=round(at * SAMPLE_PERIOD_S * 1e9),
             cell_id=names[seen.serving[at]],
             rsrp_dbm=dict(zip(names, seen.rsrp_dbm[at], strict=True)),
             position_m=(float(seen.position_m[at, 0]), float(seen.position_m[at, 1])),
@@ -220,7 +221,8 @@ def test_a_twin_that_shows_too_little_is_not_forecast() -> None:
     )  # fmt: skip
     assert is_complete(complete, list(CELLS), CELLS)
     for missing in (
-        {"position_m": None}, {"speed_mps": None}, {"places": ()}, {"rsrp_dbm": {"west": -80.0}},
+        {"position_m": None}, {"speed_mps": None}, {"places": ()}, {"forecast_at_ns": 5},
+        {"rsrp_dbm": {"west": -80.0}},
     ):  # fmt: skip
         assert not is_complete(replace(complete, **missing), list(CELLS), CELLS)  # type: ignore[arg-type]
 

@@ -64,7 +64,10 @@ def margins_db(rsrp_dbm: Mapping[str, float]) -> dict[str, float]:
 
 
 def is_complete(event: UserEvent, cells: Sequence[str], places_m: Mapping[str, Place]) -> bool:
-    """Whether the twin shows all that the model reads, of all these cells."""
+    """Whether the twin shows all that the model reads, of all these cells, and its forecast is of
+    its newest report: places of an older one do not fit where the user is now."""
+    if event.forecast_at_ns < event.changed_at_ns:
+        return False
     known = all(c in event.rsrp_dbm and c in places_m for c in cells)
     has_place = event.position_m is not None and event.speed_mps is not None
     return known and has_place and len(cells) > 1 and len(event.places) == HORIZONS

@@ -25,12 +25,14 @@ class Policy:
 
     cost_ms_per_mbps: float = 5.0
     """What a Mbit/s of state on the wire is worth in milliseconds of mean request latency."""
-    wire_ratio: float = 1.1
+    wire_ratio: float = 1.35
     """Bytes on the wire per byte of state: headers, and pages that are sent again."""
-    start_s: float = 0.4
+    start_s: float = 0.6
     """Of a migration besides its copy: the new instance's start, the last round, the flip."""
-    lead_s: float = 0.5
-    """Ready so long before the expected handover: a report period, which is what twins know."""
+    lead_s: float = 1.0
+    """Begun so long before it would have to be: reports and forecasts come every half second."""
+    agreeing: float = 2.0
+    """So many forecasts, one after the other, have to say the same: one alone may be noise."""
     fastest_mbps: float = 50.0
     """Assumed of a service that states no pace."""
     pause_s: float = 2.0
@@ -65,7 +67,8 @@ class Policy:
 
     def move_cost_ms_s(self, service: Service) -> float:
         """What a move's bytes are worth, in milliseconds of latency times seconds."""
-        return self.cost_ms_per_mbps * 8 * service.state_bytes * self.wire_ratio / 1e6
+        wire_bytes = service.wire_bytes or service.state_bytes * self.wire_ratio
+        return self.cost_ms_per_mbps * 8 * wire_bytes / 1e6
 
 
 @dataclass(frozen=True)
@@ -148,12 +151,13 @@ def forecast(policy: Policy, scene: Scene) -> Move | None:
 def _worth(policy: Policy, scene: Scene, host: str) -> Move | None:
     """Of moving to `host` now; None when it is too early to."""
     saved_ms_s, is_due, leaves = 0.0, False, False
-    ahead = None
+    ahead, words = None, []
     for user in scene.users:
         cell_id, wait_s, stay_s = _next_stay(scene, user, host)
         if cell_id is None:
             saved_ms_s += _loss(policy, scene, user, host)
             continue
+        words.append(f"{user.ue_id} in {cell_id} in {wait_s:.1f} s for {stay_s:.1f} s")
         copy_s = policy.copy_s(scene.service)
         gain_ms = _gain_ms(scene, cell_id, host)
         done_s = max(copy_s, wait_s)
@@ -168,7 +172,8 @@ def _worth(policy: Policy, scene: Scene, host: str) -> Move | None:
     if not is_due:
         return None
     cost_ms_s = policy.move_cost_ms_s(scene.service) * (2 if leaves else 1)
-    return Move(host, f"{saved_ms_s:.0f} ms*s for {cost_ms_s:.0f}", saved_ms_s - cost_ms_s, ahead)
+    reason = f"{saved_ms_s:.0f} ms*s for {cost_ms_s:.0f}: {', '.join(words)}"
+    return Move(host, reason, saved_ms_s - cost_ms_s, ahead)
 
 
 def _gain_ms(scene: Scene, cell_id: str, host: str) -> float:
