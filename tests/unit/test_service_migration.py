@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from features import FEATURES, Track, features, is_complete, observed
+from features import FEATURES, Track, features, is_complete, observed, usual_s
 from holon_xapp import PredictedPlace, UserEvent, load_model
 from network import Service, network_of, services_of
 from strategies import (
@@ -129,6 +129,24 @@ def test_a_car_that_is_there_already_is_followed_when_it_stays_long_enough() -> 
     move = forecast(POLICY, here)
     assert move is not None and move.host == "edge-east" and move.ahead is None
     assert forecast(POLICY, scene(until_s=0.0, stay_s=2.0, cell_id="east")) is None
+
+
+def test_a_service_goes_home_though_one_stay_there_does_not_pay() -> None:
+    """Its car is in the east for ten seconds a round and three in the west; the copy takes six."""
+    slow = replace(SERVICE, took_s=6.0)
+    strange = scene(until_s=0.0, stay_s=9.5, cell_id="east", service=slow)
+    assert forecast(POLICY, strange) is None, "its ways are not known"
+
+    def rounds(east_s: float, west_s: float) -> Scene:
+        east, west = (strange.residences["car", c] for c in ("east", "west"))
+        usual = {
+            ("car", "east"): replace(east, usual_s=east_s),
+            ("car", "west"): replace(west, usual_s=west_s),
+        }
+        return replace(strange, residences=usual)
+
+    assert forecast(POLICY, rounds(10.0, 3.0)) is not None
+    assert forecast(POLICY, rounds(3.0, 10.0)) is None
 
 
 def test_users_that_stay_behind_weigh_against_a_move() -> None:
@@ -260,7 +278,9 @@ def driven(way: Drive, strategy: str) -> Ledger:
             continue
         until, stay = model(features=features(track, now, names, CELLS))
         expected = {
-            ("car", n): Residence(_three(10 * until[row]), _three(20 * stay[row]))
+            ("car", n): Residence(
+                _three(10 * until[row]), _three(20 * stay[row]), usual_s(track, n)
+            )
             for row, n in enumerate(names)
         }
         here = Scene(NETWORK, replace(SERVICE, host=host), [now], expected)

@@ -117,5 +117,10 @@ def gain_db(cell_m: Place, place_m: Place) -> float:
     return -SLOPE_DB_PER_DECADE * math.log10(max(SHORTEST_M, math.dist(cell_m, place_m)))
 
 
+def usual_s(track: Track, cell_id: str) -> float:
+    """The mean of the user's earlier stays in a cell; 0 when there is none."""
+    return _mean(track.stays_s.get(cell_id, ()))
+
+
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from features import Track, features, is_complete, observed
+from features import Track, features, is_complete, observed, usual_s
 from holon_xapp import (
     Decision,
     Model,
@@ -81,7 +81,9 @@ class ServiceMigration:
         until, stay = self._model(features=rows)
         for row, cell_id in enumerate(cells):
             self._residences[event.ue_id, cell_id] = Residence(
-                _seconds(until[row], UNTIL_SCALE_S), _seconds(stay[row], STAY_SCALE_S)
+                _seconds(until[row], UNTIL_SCALE_S),
+                _seconds(stay[row], STAY_SCALE_S),
+                usual_s(self._tracks[event.ue_id], cell_id),
             )
         return True
 
