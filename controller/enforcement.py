@@ -64,9 +64,9 @@ class Enforcer:
         state = with_functions(served_as_leased(initial_state(inventory), inventory, run), run)
         self._switches = Switches(network, state, self._ryu)
         self.migrations = Migrations(run, inventory, ServicePaths(self._switches))
-        self.functions = Functions(run, self._switches)
         self._database = SwitchDatabase(run.ovsdb_socket)
         self._control = SwitchControl(run.ovs)
+        self.functions = Functions(run, self._switches, self._settle, self.migrations.used_bytes)
         self._queues = PortQueues(self._database, self._control)
         self._queues_in_doubt: set[str] = set()
         self._moves = Moves(self._switches)
@@ -324,11 +324,14 @@ class Enforcer:
         Raises `rpc.RpcError` when Ryu is away, `SwitchDatabaseError` when vswitchd is.
         """
         if settle:
-            await self._control.command("revalidator/wait")
+            await self._settle()
         at_ns = time.time_ns()
         answers = await self._switches.read_counters()
         self._user_bytes.add(self.network, answers)
         return assemble(self.network, self._switches.meter_uses, answers, at_ns)
+
+    async def _settle(self) -> None:
+        await self._control.command("revalidator/wait")
 
     async def sample(self) -> CounterSample:
         """Bytes by (cell, slice, class) downlink, and by (user, cell)."""

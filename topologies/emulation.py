@@ -167,6 +167,8 @@ class Emulation:
         )
         if self.radio_shaper is not None:
             self.measurement.radio_drops = self.radio_shaper.drops
+        self.firewalls = Firewalls(self.inventory, self.traffic.expect_through)
+        self.measurement.function_drops = self.firewalls.drops
 
     # -- life -------------------------------------------------------------
 
@@ -275,7 +277,7 @@ class Emulation:
             "begin": self.begin,
             "finish": self.finish,
             **self.services.handlers(),
-            **Firewalls(self.inventory).handlers(),
+            **self.firewalls.handlers(),
             "shutdown": self.stopped.set,
         }
         server = await rpc.serve(self.run.emulation_socket, handlers)

@@ -14,6 +14,8 @@ from controller.contracts.live_slices import LiveSlice
 from controller.contracts.slices import SliceSla, SNssai, Strict
 from controller.xapp_descriptor import XappName
 
+XappFolder = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
+
 
 class ErrorDocument(BaseModel):
     """`error` says what was wrong, `hint` what would be right."""
@@ -132,9 +134,12 @@ class TwinDocument(TwinSummary):
 
 
 class PointDocument(BaseModel):
-    window: int
+    """As recorded, or aggregated: then `window` is null, `measured_at` the step's beginning."""
+
+    window: int | None
     measured_at: int
     value: float | None
+    samples: int | None = None
 
 
 class XappDocument(BaseModel):
@@ -149,6 +154,7 @@ class XappDocument(BaseModel):
     scopes: list[str]
     latency_budget_ms: float | None
     models: list[str]
+    config: dict[str, Any]
     descriptor_dir: str
     started_at: int
 
@@ -156,10 +162,17 @@ class XappDocument(BaseModel):
 class XappDeployment(Strict):
     """`descriptor_dir`: a folder with config-file.json, or the name of a shipped xApp."""
 
-    descriptor_dir: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
+    descriptor_dir: XappFolder
     config: dict[str, Any] = Field(default_factory=dict)
     placement: str = "centre"
     name: XappName | None = None
+
+
+class XappUpgrade(Strict):
+    """`config` null: as the running version has it."""
+
+    descriptor_dir: XappFolder
+    config: dict[str, Any] | None = None
 
 
 class TokenRequest(Strict):

@@ -13,7 +13,7 @@ import numpy as np
 
 from controller.contracts.decisions import Verdict
 from controller.contracts.slices import BACKGROUND_SLICE_ID, Slice
-from topologies.results.balance import Balance, balances, host_counts
+from topologies.results.balance import Balance, ElsewhereDrops, balances, host_counts
 from topologies.results.cells import cell_slices
 from topologies.results.decision_counts import decision_counts, decisions_between, loop_latency
 from topologies.results.evidence import (
@@ -28,6 +28,7 @@ from topologies.results.reserved import mean_reserved_kbps
 from topologies.results.services import migration_figures, service_figures
 from topologies.results.sla import SlaVerdicts, judge
 from topologies.results.slice_life import ended_slices, slices_lived
+from topologies.results.twin_error import twin_errors
 from topologies.results.validity import uncounted_allowed, validity
 from topologies.results.windows import payload_mbps, round_trips_ms, slice_windows
 from topologies.traffic.engine import Measurements
@@ -86,7 +87,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         ),
         "services": service_figures(evidence.requests, inventory),
         "migrations": migration_figures(decided, evidence.requests),
-        "twins": evidence.twins,
+        "twins": {**evidence.twins, "error": twin_errors(evidence)},
         "whatif": evidence.whatif,
     }
 
@@ -227,7 +228,8 @@ def _balances(evidence: Evidence) -> list[Balance] | None:
     counts = host_counts(measured.flows, measured.totals, task_slices)
     ended = ended_slices(evidence.slice_life)
     lived = {i: c for i, c in counts.items() if i not in ended}
-    return balances(lived, evidence.switches, evidence.radio_drops)
+    elsewhere = ElsewhereDrops(evidence.radio_drops, evidence.function_drops)
+    return balances(lived, evidence.switches, elsewhere)
 
 
 def _balance_figures(balance: Balance) -> dict[str, Any]:
@@ -238,6 +240,7 @@ def _balance_figures(balance: Balance) -> dict[str, Any]:
         "received": balance.received,
         "meter_drops": balance.meter_drops,
         "queue_drops": balance.queue_drops,
+        "function_drops": balance.function_drops,
         "rule_drops": balance.rule_drops,
         "host_drops": balance.host_drops,
         "socket_drops": balance.socket_drops,
