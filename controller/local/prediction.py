@@ -8,6 +8,7 @@ itself what its forecasts are worth.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,9 +54,9 @@ class Predictor:
         self.made = 0
 
     def observe(self, report: UserReport) -> None:
-        track = self._tracks.setdefault(report.ue_id, Track())
+        track = self._track(report.ue_id)
         track.add(report)
-        if track.samples:
+        if len(track):
             self._fresh.add(report.ue_id)
         self.scores.observe(report)
 
@@ -67,10 +68,15 @@ class Predictor:
     def adopt(self, reports: Iterable[UserReport]) -> None:
         """The history of a twin that moved here: forecasts go on without a gap."""
         for report in reports:
-            track = self._tracks.setdefault(report.ue_id, Track())
-            newer = [s for s in track.samples if s.at_ns > report.measured_at_ns]
-            if not newer:
+            track = self._track(report.ue_id)
+            if not len(track) or track.newest_at_ns <= report.measured_at_ns:
                 track.add(report)
+
+    def _track(self, ue_id: str) -> Track:
+        track = self._tracks.get(ue_id)
+        if track is None:
+            track = self._tracks[ue_id] = Track()
+        return track
 
     def predict(
         self, capacity_kbps: Mapping[str, float], now_ns: int
@@ -86,10 +92,9 @@ class Predictor:
             found[ue_id]["user.location_m"] = self._of_place(place, now_ns)
             self.scores.place(ue_id, place.origin_m, place.displacement_m[1], now_ns)
         for (ue_id, service), quantiles in self._demands(users, capacity_kbps).items():
-            found[ue_id][f"services.{service}.down.demand_kbps"] = self._of_demand(
-                quantiles, now_ns
-            )
-            last_kbps = self._tracks[ue_id].samples[-1].demand_kbps[service]
+            name = sys.intern(f"services.{service}.down.demand_kbps")  # every twin has it
+            found[ue_id][name] = self._of_demand(quantiles, now_ns)
+            last_kbps = self._tracks[ue_id].last_kbps(service)
             self.scores.demand(ue_id, service, last_kbps, quantiles[0], now_ns)
         self.made += sum(len(of_user) for of_user in found.values())
         return found
@@ -154,7 +159,7 @@ class Predictor:
             }
             for row, horizon_ms in enumerate(MOBILITY_HORIZONS_MS)
         ]
-        return Prediction(now_ns, self._mobility.source, tuple(horizons))
+        return Prediction.of(now_ns, self._mobility.source, horizons)
 
     def _of_demand(self, quantiles: list[float], now_ns: int) -> Prediction:
         named = zip(DEMAND_QUANTILES, quantiles, strict=True)
@@ -163,4 +168,4 @@ class Predictor:
             "value": round(quantiles[0], 3),
             "quantiles": {str(level): round(value, 3) for level, value in named},
         }
-        return Prediction(now_ns, self._demand.source, (horizon,))
+        return Prediction.of(now_ns, self._demand.source, [horizon])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass, field
 
 from controller.contracts.twin_messages import UserReport
@@ -33,7 +32,7 @@ class Sum:
         return self.naive_error / self.samples if self.samples else None
 
 
-@dataclass
+@dataclass(slots=True)
 class _Demand:
     due_ns: int
     naive_kbps: float
@@ -41,14 +40,15 @@ class _Demand:
     highest_kbps: float = 0.0
 
 
-@dataclass
+@dataclass(slots=True)
 class _Waiting:
-    """Forecasts whose time has not come; `last`: the newest report's time and place."""
+    """Forecasts whose time has not come, oldest first; `last`: the newest report's time and place.
 
-    places: deque[tuple[int, tuple[float, float], tuple[float, float]]] = field(
-        default_factory=lambda: deque(maxlen=WAITING_PER_USER)
-    )
-    demands: dict[str, deque[_Demand]] = field(default_factory=dict)
+    Lists, not deques: they are short, and an empty deque holds 600 bytes.
+    """
+
+    places: list[tuple[int, tuple[float, float], tuple[float, float]]] = field(default_factory=list)
+    demands: dict[str, list[_Demand]] = field(default_factory=dict)
     last: tuple[int, tuple[float, float]] | None = None
 
 
@@ -72,14 +72,16 @@ class Scores:
         at_ns = waiting.last[0] if waiting.last else now_ns
         forecast = (origin_m[0] + displacement_m[0], origin_m[1] + displacement_m[1])
         waiting.places.append((at_ns + PLACE_HORIZON_NS, origin_m, forecast))
+        del waiting.places[:-WAITING_PER_USER]
 
     def demand(
         self, ue_id: str, service: str, naive_kbps: float, median_kbps: float, now_ns: int
     ) -> None:
         waiting = self._of(ue_id)
         at_ns = waiting.last[0] if waiting.last else now_ns
-        kept = waiting.demands.setdefault(service, deque(maxlen=WAITING_PER_USER))
+        kept = waiting.demands.setdefault(service, [])
         kept.append(_Demand(at_ns + DEMAND_HORIZON_NS, naive_kbps, median_kbps))
+        del kept[:-WAITING_PER_USER]
 
     def observe(self, report: UserReport) -> None:
         """The truth, as the user says: judges forecasts that are due by it."""
@@ -89,7 +91,7 @@ class Scores:
         if here_m is None:
             return
         while waiting.places and waiting.places[0][0] <= at_ns:
-            due_ns, origin_m, forecast_m = waiting.places.popleft()
+            due_ns, origin_m, forecast_m = waiting.places.pop(0)
             truth_m = _between(waiting.last or (at_ns, here_m), (at_ns, here_m), due_ns)
             self.of_place.add(math.dist(truth_m, forecast_m), math.dist(truth_m, origin_m))
         down = {f.service: 0.0 for f in report.flows if not f.up}
@@ -101,13 +103,13 @@ class Scores:
         waiting.last = (at_ns, here_m)
 
     def _judge_demand(
-        self, forecasts: deque[_Demand], demand_kbps: float, at_ns: int, period_ms: int
+        self, forecasts: list[_Demand], demand_kbps: float, at_ns: int, period_ms: int
     ) -> None:
         for forecast in forecasts:
             forecast.highest_kbps = max(forecast.highest_kbps, demand_kbps)
         half_ns = period_ms * 500_000
         while forecasts and forecasts[0].due_ns <= at_ns + half_ns:
-            done = forecasts.popleft()
+            done = forecasts.pop(0)
             self.of_demand.add(
                 abs(done.highest_kbps - done.median_kbps), abs(done.highest_kbps - done.naive_kbps)
             )
@@ -116,7 +118,10 @@ class Scores:
         self._waiting.pop(ue_id, None)
 
     def _of(self, ue_id: str) -> _Waiting:
-        return self._waiting.setdefault(ue_id, _Waiting())
+        waiting = self._waiting.get(ue_id)
+        if waiting is None:
+            waiting = self._waiting[ue_id] = _Waiting()
+        return waiting
 
 
 def _between(

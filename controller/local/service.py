@@ -135,7 +135,7 @@ class LocalController:
         self.observations.accept(report.ue_id, datagram.arrived_at_ns)
         # What somebody waits for first: the aggregate; the twin is read by nobody in between.
         self._aggregate(report, cell_id, datagram.arrived_at_ns)
-        self._update_twin(report, cell_id, datagram)
+        self._update_twin(report, cell_id, datagram.arrived_at_ns)
         self.models.heard(report)
         if not report.rsrp_dbm:
             return None
@@ -143,10 +143,10 @@ class LocalController:
         self.handovers.observe(report.ue_id, measured, report.sequence, datagram.arrived_at_ns)
         return None
 
-    def _update_twin(self, report: UserReport, cell_id: str, datagram: wire.Datagram) -> None:
+    def _update_twin(self, report: UserReport, cell_id: str, arrived_at_ns: int) -> None:
         twin = self.twins.get(report.ue_id)
         length = self.models.settings(report.ue_id).history_length
-        merged = merge_report(twin, report, datagram.payload, datagram.arrived_at_ns, length)
+        merged = merge_report(twin, report, arrived_at_ns, length)
         if cell_id != report.cell_id:
             merged = merge_attachment(merged, cell_id, self._attached_at_ns(report.ue_id))
         self.twins[report.ue_id] = merged
@@ -269,7 +269,7 @@ class LocalController:
             length = self.models.settings(arrival.ue_id).history_length
             merged = with_history(twin, arrival.history, length)
             self.twins[arrival.ue_id] = merged
-            reports = [UserReport.model_validate_json(entry) for entry in merged.history]
+            reports = merged.history.reports()
             self.predictor.adopt(reports)
             self.versions_lost += versions_missing(merged, reports[0].sequence if reports else 0)
 
