@@ -138,7 +138,7 @@ class RunningRic:
 
     def send_aggregate(self, edge_index: int = 0, **changes: Any) -> dict[str, Any]:
         """As the local controller of `ap1` sends one now; returns its content."""
-        now_ns = time.time_ns()
+        now_ns = time.time_ns() // 1000 * 1000  # microseconds are sent
         content = {
             "window": now_ns // 1_000_000,
             "period_ms": 1,
