@@ -52,9 +52,12 @@ _SHAPES_MAX = 10_000
 class Row(NamedTuple):
     """One report: sequence, time of measurement, then doubles in the shape's order."""
 
-    sequence: int
     shape: Shape
     numbers: bytes
+
+    @property
+    def sequence(self) -> int:
+        return int.from_bytes(self.numbers[:8], "little")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +98,12 @@ def row_of(report: UserReport) -> Row:
         _SHAPES.clear()  # those in use live on in their rows
     known = _SHAPES.setdefault(shape, shape)
     times = _TIMES.pack(report.sequence, report.measured_at_ns)
-    return Row(report.sequence, known, times + struct.pack(f"<{len(numbers)}d", *numbers))
+    return Row(known, times + struct.pack(f"<{len(numbers)}d", *numbers))
 
 
 def row_of_zeros(shape: Shape) -> Row:
     """Of a report of that shape: what attributes there are depends on nothing else."""
-    return Row(1, shape, _TIMES.pack(1, 0) + bytes(8 * _doubles(shape)))
+    return Row(shape, _TIMES.pack(1, 0) + bytes(8 * _doubles(shape)))
 
 
 def report_of(ue_id: str, row: Row) -> UserReport:
@@ -229,10 +232,7 @@ def _block(rows: Sequence[Row]) -> Block:
 
 def _rows(block: Block) -> list[Row]:
     shape = block.shape
-    return [
-        Row(_TIMES.unpack_from(numbers)[0], shape, numbers)
-        for numbers in unpack(block.packed, block.count, _doubles(shape))
-    ]
+    return [Row(shape, row) for row in unpack(block.packed, block.count, _doubles(shape))]
 
 
 def _doubles(shape: Shape) -> int:
