@@ -1,7 +1,7 @@
-"""Messages that keep twins in step; each is one UDP datagram of JSON (orjson).
+"""Messages that keep twins in step, each in UDP datagrams of slice 0.
 
-`UserReport`: user agent -> local controller (slice 0, to the collector's
-anycast address).  `CellAggregate`: local controller -> centre (slice 0).
+`UserReport`: user agent -> local controller, to the collector's anycast address, as JSON.
+`CellAggregate`: local controller -> centre, packed (`aggregate_wire`).
 Times are CLOCK_REALTIME nanoseconds unless the name says monotonic; one
 machine, so clocks agree between namespaces.
 """

@@ -321,6 +321,11 @@ def send_as(path: TwinPath, source: str, payload: bytes) -> None:
         crafted.sendto(payload, (COLLECTOR_IP, COLLECTOR_UDP_PORT))
 
 
+def in_an_hour() -> dict[str, int]:
+    at_ns = time.time_ns() + 3600 * 10**9
+    return {"measured_at_ns": at_ns, "window": at_ns // (PERIOD_MS * 1_000_000) - 1}
+
+
 def replayed(path: TwinPath) -> bytes:
     (last,) = path.local("history", ue_id="ue1", last=1)
     return orjson.dumps(last)
@@ -342,6 +347,11 @@ CRAFTED: dict[str, tuple[str, Callable[[TwinPath], bytes]]] = {
         lambda p: encoded(
             counterfeit(p, measured_at_ns=PERIOD_MS * 1_000_000 * 9, window=8, sequence=2**50)
         ),
+    ),
+    "future": (session_ip(0, 0), lambda p: encoded(counterfeit(p, **in_an_hour()))),
+    "out_of_range": (  # a speed in mm/s
+        session_ip(0, 0),
+        lambda p: encoded(counterfeit(p)).replace(b'"speed_mps":3.0', b'"speed_mps":3000.0'),
     ),
 }
 
