@@ -31,12 +31,12 @@ class Seen:
         self.at_ns: dict[str, int] = {}
         self._socket = run.local_controller_socket(edge)
         self._wanted = set(ue_ids)
+        self._ending = False
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
     def _watch(self) -> None:
-        end_s = time.monotonic() + PATIENCE_S
-        while self._wanted - self.at_ns.keys() and time.monotonic() < end_s:
+        while self._wanted - self.at_ns.keys() and not self._ending:
             try:
                 twins = rpc.call(self._socket, "twins")
             except rpc.RpcError:
@@ -49,10 +49,14 @@ class Seen:
             time.sleep(POLL_S)
 
     def wait(self) -> dict[str, int]:
+        """Until they all have one; SystemExit when some have none in `PATIENCE_S` from now."""
+        self._thread.join(PATIENCE_S)
+        self._ending = True
         self._thread.join()
-        missing = self._wanted - self.at_ns.keys()
+        missing = ", ".join(sorted(self._wanted - self.at_ns.keys()))
         if missing:
-            raise SystemExit(f"no twin of {', '.join(sorted(missing))} after {PATIENCE_S} s")
+            here = rpc.call(self._socket, "status")
+            raise SystemExit(f"no twin of {missing} after {PATIENCE_S} s: {here}")
         return self.at_ns
 
 

@@ -1,9 +1,9 @@
 """Local processing (VL3): where users will be and what they will ask for, by ONNX models.
 
-Once a report period all users that reported are forecast in one batch per model; the
-result is written into their twins with horizon and quantiles.  Every forecast is also
-compared with what was then reported, beside persistence, so that a testbed says of
-itself what its forecasts are worth.
+Once a report period all users that reported are forecast, in batches; the result is
+written into their twins with horizon and quantiles.  Every forecast is also compared
+with what was then reported, beside persistence, so that a testbed says of itself what
+its forecasts are worth.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from controller.local.tracks import Track
 from controller.twins.level_one import Prediction
 
 MOBILITY, DEMAND = "mobility_forecast", "demand_forecast"
+
+BATCH_USERS = 32
+"""As fast per user as 500 at once, for a tenth of onnxruntime's memory (3 MB instead of 34)."""
 
 # The models' contracts (models/*/model.json), which a contract test holds these to.
 STEP_S = 0.5
@@ -88,6 +91,19 @@ class Predictor:
         users = sorted(self._fresh & capacity_kbps.keys())
         self._fresh.clear()
         found: dict[str, dict[str, Prediction]] = {ue_id: {} for ue_id in users}
+        for first in range(0, len(users), BATCH_USERS):
+            self._predict(users[first : first + BATCH_USERS], capacity_kbps, now_ns, found)
+        self.made += sum(len(of_user) for of_user in found.values())
+        return found
+
+    def _predict(
+        self,
+        users: list[str],
+        capacity_kbps: Mapping[str, float],
+        now_ns: int,
+        found: dict[str, dict[str, Prediction]],
+    ) -> None:
+        """Of one batch, into `found`."""
         for ue_id, place in self._places(users).items():
             found[ue_id]["user.location_m"] = self._of_place(place, now_ns)
             self.scores.place(ue_id, place.origin_m, place.displacement_m[1], now_ns)
@@ -96,8 +112,6 @@ class Predictor:
             found[ue_id][name] = self._of_demand(quantiles, now_ns)
             last_kbps = self._tracks[ue_id].last_kbps(service)
             self.scores.demand(ue_id, service, last_kbps, quantiles[0], now_ns)
-        self.made += sum(len(of_user) for of_user in found.values())
-        return found
 
     def report(self) -> dict[str, Any]:
         """Forecasts made, and what they were worth: mean errors beside persistence's."""
