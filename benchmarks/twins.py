@@ -35,6 +35,7 @@ LOAD_PERIOD_MS = 40
 REFERENCE_PORT = 5599
 REFERENCE_REPORTS = {"attribute": 500, "report": 3000}
 SHARE_USERS = (8, 32, 128, 200)
+FEW_USERS = 32
 BOUNDS = {
     "updates_per_core_s": ("at least", 20_000.0),
     "times_redis_by_attribute": ("at least", 3.0),
@@ -185,23 +186,28 @@ def ages(seconds: float) -> dict[str, float]:
 
 
 def memory(users: int, margin_s: float = 3.0) -> dict[str, float]:
-    """Growth of the process from no twin to so many with whole histories, forecasts included."""
+    """Growth of the process from a few twins to many with whole histories, forecasts included.
+
+    The few (a batch of forecasts) make the models' buffers and caches, which no twin adds to.
+    """
     with stand(users) as made:
         length = made.inventory.twins.history_length
-        empty = _memory_bytes(made)
+        finished(made.start_reports(PERIOD_MS, 5.0, FEW_USERS), 60)
+        few = _memory_bytes(made)
         seconds = length * PERIOD_MS / 1000 + margin_s
         sender = made.start_reports(PERIOD_MS, seconds, users)
         finished(sender, seconds + 60)
         status = made.call("status")
-        full = _memory_bytes(made)
+        many = _memory_bytes(made)
         check_twins(made, length)
         if status["twins"] != users:
             raise SystemExit(f"{status['twins']} twins of {users} users")
     return {
         "users": users,
         "history_length": length,
-        "bytes_per_twin": (full["pss"] - empty["pss"]) / users,
-        "rss_bytes_per_twin": (full["rss"] - empty["rss"]) / users,
+        "process_bytes_of_few": few["pss"],
+        "bytes_per_twin": (many["pss"] - few["pss"]) / (users - FEW_USERS),
+        "rss_bytes_per_twin": (many["rss"] - few["rss"]) / (users - FEW_USERS),
     }
 
 
@@ -259,7 +265,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of one measurement of a rate")
-    parser.add_argument("--memory-users", type=int, default=500)
+    parser.add_argument("--memory-users", type=int, default=1000)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     options = parser.parse_args()
