@@ -199,13 +199,13 @@ class LocalController:
                 silent_ms = (now_ns - twin.arrived_at_ns) / 1e6
                 patience_ms = EXPIRY_PERIODS * self.models.settings(ue_id).upload_period_ms
                 if is_expired(twin, now_ns) and silent_ms > patience_ms:
-                    self._leave(ue_id, now_ns)
+                    self.leave(ue_id, now_ns)
                 continue
             since_ns = max(self._started_at_ns, self._attached_at_ns(ue_id))
             if now_ns - since_ns > EXPIRY_PERIODS * self.windows.period_ns:
-                self._leave(ue_id, now_ns)
+                self.leave(ue_id, now_ns)
 
-    def _leave(self, ue_id: str, now_ns: int) -> None:
+    def leave(self, ue_id: str, now_ns: int) -> None:
         self.twins.pop(ue_id, None)
         self.handovers.forget(ue_id)
         self.observations.leave(ue_id)
@@ -221,7 +221,7 @@ class LocalController:
 
         def arrived() -> None:
             if self.windows.attachment(ue_id) is None:
-                self._leave(ue_id, time.time_ns())
+                self.leave(ue_id, time.time_ns())
 
         self.exchange.send(twin, edge, now_ns, arrived)
 

@@ -119,6 +119,9 @@ class Access:
 
     def event(self, caller: Caller, event: Document) -> Document | None:
         """A stream event as the caller may see it; None: not at all."""
+        if event["kind"] == "user":
+            shown = self.may_read_user(caller, event["id"])
+            return self.user_twin(caller, event) if shown else None
         if caller.slices is None:
             return event
         if event["kind"] == "slice":

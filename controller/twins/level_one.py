@@ -202,6 +202,11 @@ def is_expired(twin: UserTwin, now_ns: int) -> bool:
     return now_ns - twin.arrived_at_ns > EXPIRY_PERIODS * twin.period_ms * 1_000_000
 
 
+def changed_at_ns(twin: UserTwin) -> int:
+    """When its newest report arrived or its newest forecast was made."""
+    return max([twin.arrived_at_ns, *(p.made_at_ns for p in twin.predicted.values())])
+
+
 def age_ms(twin: UserTwin, now_ns: int) -> float:
     """Since the newest report was measured, not since it arrived."""
     return (now_ns - twin.measured_at_ns) / 1e6

@@ -40,7 +40,7 @@ def fill(disk: Path) -> None:
 
 
 def decide(ric: RunningRic, min_kbps: int) -> tuple[str, str]:
-    """Verdict and reason on a reservation that answers a new aggregate, which the twin must have."""
+    """Verdict and reason on a reservation that answers an aggregate which the twin has."""
     sent = ric.send_aggregate()
 
     def is_in_twin() -> bool:
