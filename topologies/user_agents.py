@@ -43,6 +43,7 @@ from topologies.radio_state import RadioState, RadioStateError
 from topologies.traffic.control_thread import ControlThread
 from topologies.traffic.counters import FlowCounters
 from topologies.traffic.scheduling import be_punctual
+from topologies.use_case import Instruments
 from topologies.user_reports import (
     Header,
     Radio,
@@ -90,6 +91,7 @@ class UserAgents:
         self._tables = [part_of(table, flow_ids) for flow_ids in self._flow_ids]
         self._before = [self._counts_of(index) for index in range(len(self._users))]
         self._sequences = sequence_numbers(run.path / "agents.seq", len(self._users))
+        self._instruments = Instruments()
         self._sockets = open_sockets(inventory)
         first = first_settings(inventory.twins.report_period_ms)
         self._settings = [first] * len(self._users)
@@ -195,16 +197,14 @@ class UserAgents:
             return
         user = self._users[index]
         self._sequences[index] += 1
-        header = Header(
-            user.ue_id,
-            user.kind,
-            int(self._sequences[index]),
-            time.time_ns(),
-            pending.period_ms,
-        )
+        sequence = int(self._sequences[index])
+        header = Header(user.ue_id, user.kind, sequence, time.time_ns(), pending.period_ms)
         flows = self._flows_of(index)
         settings = self._settings[index]
-        document = fitted(report_document(header, radio, flows), settings, self._in_full[index])
+        document = report_document(header, radio, flows) | self._instruments.read(
+            index, radio.position_m, self._tables[index], self._before[index]
+        )
+        document = fitted(document, settings, self._in_full[index])
         self._in_full[index] = False
         encoded = orjson.dumps(document)
         if len(encoded) > MAX_REPORT_BYTES:

@@ -73,6 +73,13 @@ class UserReport(Strict):
     down_kbps: RateKbps | None = None
     """What the radio link carries at most."""
     up_kbps: RateKbps | None = None
+    heading_deg: Annotated[float, Field(ge=0, le=360, allow_inf_nan=False)] | None = None
+    """This and the next two: use-case data, where the twin model asks for them.  Course over
+    ground, clockwise from the y axis; None while the user stands."""
+    odometer_m: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] | None = None
+    """Distance moved since its agent started."""
+    operations: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """Messages its applications sent and received since traffic started: its log's length."""
     flows: list[FlowReport]
     settings_version: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the twin model's settings that the agent works by; 0: none has reached it yet."""

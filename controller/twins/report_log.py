@@ -24,7 +24,10 @@ BLOCK_REPORTS = 16
 TAIL_ROWS_MAX = 4 * BLOCK_REPORTS
 """Rows of rare shapes do not wait for ever."""
 FLOW_NUMBERS = ("demand_kbps", "goodput_kbps", "loss_ratio", "owd_p95_ms")
-RADIO_NUMBERS = ("rsrq_db", "snr_db", "cqi", "down_kbps", "up_kbps")
+OPTIONAL_NUMBERS = (
+    "rsrq_db", "snr_db", "cqi", "down_kbps", "up_kbps", "heading_deg", "odometer_m", "operations",
+)  # fmt: skip
+_WHOLE_NUMBERS = {"cqi", "operations"}
 _TIMES = struct.Struct("<2q")
 
 
@@ -39,8 +42,8 @@ class Shape(NamedTuple):
     rsrp_cells: tuple[str, ...]
     has_position: bool
     has_speed: bool
-    radio: tuple[str, ...]
-    """Those of `RADIO_NUMBERS` that it has."""
+    others: tuple[str, ...]
+    """Those of `OPTIONAL_NUMBERS` that it has."""
     flows: tuple[tuple[str, int, bool], ...]
     """Service, slice, up; numbers `FLOW_NUMBERS` each, no delay as NaN."""
 
@@ -71,13 +74,13 @@ class Block:
 
 def row_of(report: UserReport) -> Row:
     has_position, has_speed = report.position_m is not None, report.speed_mps is not None
-    radio = tuple([n for n in RADIO_NUMBERS if getattr(report, n) is not None])
+    others = tuple([n for n in OPTIONAL_NUMBERS if getattr(report, n) is not None])
     numbers: list[float] = [*report.rsrp_dbm.values()]
     if report.position_m is not None:
         numbers += report.position_m
     if report.speed_mps is not None:
         numbers.append(report.speed_mps)
-    for name in radio:
+    for name in others:
         numbers.append(getattr(report, name))
     for f in report.flows:
         delay_ms = math.nan if f.owd_p95_ms is None else f.owd_p95_ms
@@ -91,7 +94,7 @@ def row_of(report: UserReport) -> Row:
         tuple(report.rsrp_dbm),
         has_position,
         has_speed,
-        radio,
+        others,
         tuple([(f.service, f.slice_id, f.up) for f in report.flows]),
     )
     if len(_SHAPES) > _SHAPES_MAX:
@@ -115,9 +118,9 @@ def report_of(ue_id: str, row: Row) -> UserReport:
     rsrp_dbm = {cell_id: next(left) for cell_id in shape.rsrp_cells}
     position_m = (next(left), next(left)) if shape.has_position else None
     speed_mps = next(left) if shape.has_speed else None
-    radio: dict[str, Any] = {name: next(left) for name in shape.radio}
-    if "cqi" in radio:
-        radio["cqi"] = int(radio["cqi"])
+    others: dict[str, Any] = {name: next(left) for name in shape.others}
+    for name in _WHOLE_NUMBERS & others.keys():
+        others[name] = int(others[name])
     return UserReport(
         ue_id=ue_id,
         kind=shape.ue_kind,
@@ -129,7 +132,7 @@ def report_of(ue_id: str, row: Row) -> UserReport:
         rsrp_dbm=rsrp_dbm,
         position_m=position_m,
         speed_mps=speed_mps,
-        **radio,
+        **others,
         flows=[_flow_of(names, left) for names in shape.flows],
         settings_version=shape.settings_version,
         batch_reports=shape.batch_reports,
@@ -236,5 +239,5 @@ def _rows(block: Block) -> list[Row]:
 
 
 def _doubles(shape: Shape) -> int:
-    radio = len(shape.rsrp_cells) + len(shape.radio)
+    radio = len(shape.rsrp_cells) + len(shape.others)
     return radio + 2 * shape.has_position + shape.has_speed + len(FLOW_NUMBERS) * len(shape.flows)

@@ -82,5 +82,5 @@ def test_control_goes_on_and_says_what_was_lost(
 
         (small_disk / FILLER).unlink()
         assert decide(ric, 8500) == ("applied", "")
-        assert len(rpc.call(run.ric_socket, "flush", out=str(small_disk.parent))) == 4
+        assert len(rpc.call(run.ric_socket, "flush", out=str(small_disk.parent))) == 5
         assert full_alarms(ric) == []

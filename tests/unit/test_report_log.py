@@ -71,6 +71,7 @@ def test_what_goes_in_comes_out_newest_last(documents: list[dict[str, Any]], len
 def test_every_field_of_a_report_is_kept() -> None:
     """A field that a message gains must be given a place in rows or shapes."""
     radio = {"rsrq_db": -9.5, "snr_db": 11.0, "cqi": 9, "down_kbps": 1e4, "up_kbps": 5.5}
+    radio |= {"heading_deg": 90.5, "odometer_m": 12.25, "operations": 77}
     full = report(7, **radio, settings_version=3, batch_reports=4)
     unset = [name for name in UserReport.model_fields if getattr(full, name) is None]
     assert unset == []

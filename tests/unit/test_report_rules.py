@@ -38,7 +38,7 @@ INTEGERS = {
 }  # fmt: skip
 OPTIONAL = {
     "speed_mps": (0, 1000), "rsrq_db": (-200, 200), "snr_db": (-200, 200),
-    "down_kbps": (0, 1e9), "up_kbps": (0, 1e9),
+    "down_kbps": (0, 1e9), "up_kbps": (0, 1e9), "heading_deg": (0, 360), "odometer_m": (0, 1e12),
 }  # fmt: skip
 FLOW = {"demand_kbps": (0, 1e9), "goodput_kbps": (0, 1e9), "loss_ratio": (0, 1)}
 FLOW_REQUIRED = {"service", "slice_id", "up", *FLOW}
@@ -100,7 +100,7 @@ def _judge(document: Any, source_ip: str) -> None:
 
 
 def _types(document: Any, numbers: Numbers) -> None:
-    known = {*REQUIRED, *INTEGERS, *OPTIONAL, "position_m", "cqi"}
+    known = {*REQUIRED, *INTEGERS, *OPTIONAL, "position_m", "cqi", "operations"}
     _keys(document, REQUIRED, known)
     for name in ("ue_id", "kind", "cell_id"):
         _text(document[name])
@@ -112,6 +112,8 @@ def _types(document: Any, numbers: Numbers) -> None:
             numbers.check(document[name], bounds)
     if document.get("cqi") is not None:
         numbers.check(document["cqi"], (0, 15), whole=True)
+    if document.get("operations") is not None:
+        numbers.check(document["operations"], (0, 2**53), whole=True)
     _place(document.get("position_m"), numbers)
     if not isinstance(document["rsrp_dbm"], dict) or not isinstance(document["flows"], list):
         raise Broken(Rejection.MALFORMED)
@@ -155,6 +157,7 @@ GOOD: dict[str, Any] = json.loads(
         sample_report(
             flows=(sample_flow(), sample_flow(service="up", up=True, slice_id=2)),
             rsrq_db=-9.0, snr_db=12.5, cqi=11, down_kbps=9000.0, up_kbps=100.0,
+            heading_deg=10.0, odometer_m=5.0, operations=3,
         )
     )
 )  # fmt: skip
