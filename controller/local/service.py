@@ -12,20 +12,19 @@ import time
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
-from uuid import uuid4
 
 from controller.contracts.decisions import DecisionRecord, DecisionRequest
 from controller.contracts.inventory import Inventory
 from controller.contracts.live_slices import inventory_with, parse
 from controller.contracts.rpc import AsyncConnection, Handler
 from controller.contracts.run_folder import RunFolder
-from controller.contracts.twin_messages import CellAggregate, UserReport
+from controller.contracts.twin_messages import UserReport
 from controller.contracts.twin_models import Override
 from controller.local import wire
 from controller.local.a3 import Measurement
 from controller.local.admission import LastReport, Rejection, admit, roster_of, serving_cell
-from controller.local.aggregation import sample_of, sum_slices
-from controller.local.cell_windows import CellWindows, ClosedWindow
+from controller.local.aggregation import sample_of
+from controller.local.cell_windows import CellWindows
 from controller.local.exchange import Exchange
 from controller.local.handover_requests import HandoverRequests
 from controller.local.model_control import GREETING_PERIOD_S, ModelControl, read_overrides
@@ -34,6 +33,7 @@ from controller.local.prediction import DEMAND, MOBILITY, Predictor
 from controller.local.reaction import Observations
 from controller.local.status import status_document
 from controller.local.twin_migration import Arrival, versions_missing, with_head, with_history
+from controller.local.uplink import Uplink
 from controller.twins.level_one import (
     EXPIRY_PERIODS,
     UserTwin,
@@ -62,7 +62,6 @@ class LocalController:
         self.priority = "not asked yet"
         self._inventory = inventory
         self._roster = roster_of(inventory)
-        self._slice_ids = [s.slice_id for s in inventory.slices]
         self.cells = frozenset(c.cell_id for c in inventory.cells if c.edge == edge)
         self._started_at_ns = time.time_ns()
         period_ms = inventory.twins.report_period_ms
@@ -76,7 +75,7 @@ class LocalController:
         own = {u.ue_id: u.handover for u in inventory.users if u.handover is not None}
         self.handovers = HandoverRequests(inventory.handover, self._ask_ric, own)
         self._collector = wire.collector_socket()
-        self._uplink = wire.aggregate_socket(hosts[edge])
+        self.uplink = Uplink(inventory, hosts[edge], self.observations)
         self.models = ModelControl(
             inventory,
             edge,
@@ -108,7 +107,7 @@ class LocalController:
         self._greeting.cancel()
         self.models.close()
         self._collector.close()
-        self._uplink.close()
+        self.uplink.close()
         self._ric.close()
 
     def _drain(self) -> None:
@@ -135,7 +134,7 @@ class LocalController:
         self.observations.accept(report.ue_id, datagram.arrived_at_ns)
         # What somebody waits for first: the aggregate; the twin is read by nobody in between.
         self._aggregate(report, cell_id, datagram.arrived_at_ns)
-        self._update_twin(report, cell_id, datagram)
+        self._update_twin(report, cell_id, datagram.arrived_at_ns)
         self.models.heard(report)
         if not report.rsrp_dbm:
             return None
@@ -143,10 +142,10 @@ class LocalController:
         self.handovers.observe(report.ue_id, measured, report.sequence, datagram.arrived_at_ns)
         return None
 
-    def _update_twin(self, report: UserReport, cell_id: str, datagram: wire.Datagram) -> None:
+    def _update_twin(self, report: UserReport, cell_id: str, arrived_at_ns: int) -> None:
         twin = self.twins.get(report.ue_id)
         length = self.models.settings(report.ue_id).history_length
-        merged = merge_report(twin, report, datagram.payload, datagram.arrived_at_ns, length)
+        merged = merge_report(twin, report, arrived_at_ns, length)
         if cell_id != report.cell_id:
             merged = merge_attachment(merged, cell_id, self._attached_at_ns(report.ue_id))
         self.twins[report.ue_id] = merged
@@ -162,34 +161,9 @@ class LocalController:
         closed = self.windows.attach(report.ue_id, cell_id, report.measured_at_ns)
         slice_ids = self._roster.users[report.ue_id].slice_ids
         closed += self.windows.add(report.ue_id, sample_of(report, slice_ids), arrived_at_ns)
-        for window in closed:
-            self._send(window)
-            if window.is_complete:
-                self.observations.react(arrived_at_ns, time.time_ns())
-
-    def _send(self, closed: ClosedWindow) -> None:
-        aggregate = CellAggregate(
-            trace_id=uuid4().hex,
-            edge=self.edge,
-            cell_id=closed.cell_id,
-            window=closed.window,
-            period_ms=self._inventory.twins.report_period_ms,
-            completed_at_ns=closed.closed_at_ns,
-            sent_at_ns=time.time_ns(),
-            users_reported=len(closed.users),
-            users_expected=closed.users_expected,
-            slices=sum_slices(closed.users, self._slice_ids),
-        )
-        payload = aggregate.model_dump_json().encode()
-        try:
-            wire.send_aggregate(self._uplink, payload)
-        except OSError:
-            # The link or its buffer; the next window's aggregate replaces this one.
-            self.observations.send_errors += 1
-            return
-        self.observations.aggregates += 1
-        self.observations.incomplete_aggregates += not closed.is_complete
-        self.observations.aggregate_bytes_on_wire += wire.wire_bytes(len(payload))
+        self.uplink.send(closed)
+        if any(window.is_complete for window in closed):
+            self.observations.react(arrived_at_ns, time.time_ns())
 
     def _schedule_deadline(self) -> None:
         now_ns = time.time_ns()
@@ -199,8 +173,7 @@ class LocalController:
     def _meet_deadline(self) -> None:
         self._drain()  # a report that waits in the socket was in time
         now_ns = time.time_ns()
-        for window in self.windows.close_due(now_ns):
-            self._send(window)
+        self.uplink.send(self.windows.close_due(now_ns))
         self._expire(now_ns)
         self._predict(now_ns)
         self._schedule_deadline()
@@ -237,13 +210,11 @@ class LocalController:
         self.handovers.forget(ue_id)
         self.observations.leave(ue_id)
         self.predictor.forget(ue_id)
-        for window in self.windows.attach(ue_id, None, now_ns):
-            self._send(window)
+        self.uplink.send(self.windows.attach(ue_id, None, now_ns))
 
     def _hand_over(self, ue_id: str, edge: str, now_ns: int) -> None:
         """The user is there now; its twin is kept, and readable, until it is there too."""
-        for window in self.windows.attach(ue_id, None, now_ns):
-            self._send(window)
+        self.uplink.send(self.windows.attach(ue_id, None, now_ns))
         twin = self.twins.get(ue_id)
         if twin is None:
             return
@@ -269,7 +240,7 @@ class LocalController:
             length = self.models.settings(arrival.ue_id).history_length
             merged = with_history(twin, arrival.history, length)
             self.twins[arrival.ue_id] = merged
-            reports = [UserReport.model_validate_json(entry) for entry in merged.history]
+            reports = merged.history.reports()
             self.predictor.adopt(reports)
             self.versions_lost += versions_missing(merged, reports[0].sequence if reports else 0)
 
@@ -328,7 +299,7 @@ class LocalController:
         """Exactly these slices live now, with these members."""
         self._inventory = inventory_with(self._inventory, parse(live))
         self._roster = roster_of(self._inventory)
-        self._slice_ids = [s.slice_id for s in self._inventory.slices]
+        self.uplink.slice_ids = [s.slice_id for s in self._inventory.slices]
 
     def attached(self, ue_id: str, cell_id: str) -> dict[str, bool]:
         """After a confirmed handover; LookupError for a user or cell of no inventory."""
@@ -338,8 +309,7 @@ class LocalController:
         if cell_id not in self.cells:
             self._hand_over(ue_id, self._edge_of_cell[cell_id], now_ns)
             return {"here": False}
-        for window in self.windows.attach(ue_id, cell_id, now_ns):
-            self._send(window)
+        self.uplink.send(self.windows.attach(ue_id, cell_id, now_ns))
         if ue_id in self.twins:
             self.twins[ue_id] = merge_attachment(self.twins[ue_id], cell_id, now_ns)
         return {"here": True}
