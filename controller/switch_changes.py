@@ -2,6 +2,8 @@
 
 Order of a change: meters added and modified, barrier, read back; flows in one
 atomic bundle with the groups, barrier, read back; meters no flow uses any more, deleted last.
+A push too large for one bundle is several, additions first: committing one stops
+Open vSwitch's forwarding in userspace mode, and its echoes, for as long as it is large.
 A meter's counters start anew when it is modified, so they are read in the same
 write, directly before (nothing is forwarded between two messages of one write in
 userspace mode), and kept in `Retired`.
@@ -29,7 +31,12 @@ Document = Mapping[str, Any]
 Retired = dict[int, dict[str, int]]
 """Meter id -> counters of its earlier lives."""
 
-_BUNDLED = ("flows_add", "flows_delete", "groups_add", "groups_modify", "groups_delete")
+_BUNDLED = (
+    "flows_add", "flows_delete", "groups_add", "groups_modify", "groups_delete", "aliens_delete",
+)  # fmt: skip
+BUNDLE_MESSAGES = 2000
+"""In one bundle. Open vSwitch commits about a hundred thousand a second."""
+_ALL_BITS = 2**64 - 1
 _EXACT_FLOW = ("actions", "metadata", "meter_id", "goto")
 
 
@@ -102,29 +109,47 @@ def _delete_meters(session: SwitchSession, meters: list[Document], retired: Reti
 
 def _replace_flows(session: SwitchSession, change: Document, generation: int) -> None:
     dp = session.datapath
-    added, deleted = change["flows_add"], change["flows_delete"]
+    added, deleted, paced = change["flows_add"], change["flows_delete"], session.pace.through
     mods = [of.group_change(dp, "add", group) for group in change["groups_add"]]
     mods += [of.group_change(dp, "modify", group) for group in change["groups_modify"]]
-    mods += [of.flow_delete(dp, flow) for flow in deleted]
-    mods += [of.flow_add(dp, flow, generation) for flow in added]
+    mods += [of.flow_add(dp, flow, generation) for flow in paced(added)]
+    mods += [of.flows_delete(dp, cookie) for cookie in change["aliens_delete"]]
+    mods += [of.flow_delete(dp, flow) for flow in paced(deleted)]
     # Last: deleting a group deletes the flows that still point to it.
     mods += [of.group_change(dp, "delete", group) for group in change["groups_delete"]]
+    for start in range(0, len(mods), BUNDLE_MESSAGES):
+        _commit(session, mods[start : start + BUNDLE_MESSAGES], generation)
+    _confirm(session, change, generation)
+
+
+def _commit(session: SwitchSession, mods: list[Any], bundle_id: int) -> None:
+    """All of them or none. Raises `ExchangeFailed`."""
+    dp = session.datapath
     try:
-        session.exchange(of.bundle_of(dp, generation, mods))
-        session.exchange([of.bundle_commit(dp, generation)])
+        session.exchange(of.bundle_of(dp, bundle_id, mods))
+        session.exchange([of.bundle_commit(dp, bundle_id)])
     except ExchangeFailed:
-        _discard(session, generation)
+        _discard(session, bundle_id)
         raise
+
+
+def _confirm(session: SwitchSession, change: Document, generation: int) -> None:
+    dp, added, deleted = session.datapath, change["flows_add"], change["flows_delete"]
+    aliens = change["aliens_delete"]
     requests = [
         of.flows_request(dp, OWNER_COOKIE | generation, OWNER_MASK | GENERATION_MASK),
         of.groups_request(dp),
-        *(of.flows_request(dp, flow=flow) for flow in deleted),
+        *(of.flows_request(dp, cookie, _ALL_BITS) for cookie in aliens),
+        *(of.flows_request(dp, flow=flow) for flow in session.pace.through(deleted)),
     ]
     answers = session.exchange(requests)
-    _confirm_added(added, _flows(answers[0]))
+    _confirm_added(session, added, _flows(session, answers[0]))
     _confirm_groups(change, answers[1])
-    for flow, replies in zip(deleted, answers[2:], strict=True):
-        if _key(flow) in {_key(f) for f in _flows(replies)}:
+    for cookie, replies in zip(aliens, answers[2:], strict=False):
+        if _flows(session, replies):
+            raise ReadBackDiffers(f"flows with cookie {cookie:#x} were deleted and are still there")
+    for flow, replies in zip(deleted, answers[2 + len(aliens) :], strict=True):
+        if _key(flow) in {_key(f) for f in _flows(session, replies)}:
             raise ReadBackDiffers(f"flow {_key(flow)} was deleted and is still there")
 
 
@@ -151,9 +176,11 @@ def _discard(session: SwitchSession, bundle_id: int) -> None:
         return
 
 
-def _confirm_added(added: list[Document], installed: list[dict[str, Any]]) -> None:
-    found = {_key(flow): flow for flow in installed}
-    for flow in added:
+def _confirm_added(
+    session: SwitchSession, added: list[Document], installed: list[dict[str, Any]]
+) -> None:
+    found = {_key(flow): flow for flow in session.pace.through(installed)}
+    for flow in session.pace.through(added):
         seen = found.get(_key(flow))
         if seen is None:
             raise ReadBackDiffers(f"flow {_key(flow)} was added and is not there")
@@ -163,8 +190,9 @@ def _confirm_added(added: list[Document], installed: list[dict[str, Any]]) -> No
             raise ReadBackDiffers(f"flow {_key(flow)}: sent {sent}, read {read}")
 
 
-def _flows(replies: list[Any]) -> list[dict[str, Any]]:
-    return [of.flow_read(stats) for reply in replies for stats in reply.body]
+def _flows(session: SwitchSession, replies: list[Any]) -> list[dict[str, Any]]:
+    entries = (stats for reply in replies for stats in reply.body)
+    return [of.flow_read(stats) for stats in session.pace.through(entries)]
 
 
 def _key(flow: Document) -> tuple[Any, ...]:
@@ -178,7 +206,7 @@ def read_program(session: SwitchSession) -> dict[str, Any]:
         [of.flows_request(dp), of.groups_request(dp), of.meter_config_request(dp)]
     )
     return {
-        "flows": _flows(flows),
+        "flows": _flows(session, flows),
         "groups": _groups(groups),
         "meters": [of.meter_read(config) for reply in meters for config in reply.body],
     }

@@ -22,6 +22,7 @@ from topologies.errors import CommandError, RequirementError, SwitchError
 from topologies.manifest import RUN_ID_VARIABLE, Manifest
 from topologies.namespaces import inside, named_path, run, same
 from topologies.processes import is_running
+from topologies.wire_watch import WireWatch
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _STOP_TIMEOUT_S = 3.0
@@ -63,6 +64,7 @@ class PrivateOvs:
         self._manifest = manifest
         self._database = Daemon("ovsdb-server")
         self._switch = Daemon("ovs-vswitchd")
+        self.wire_watch = WireWatch(self.appctl)
         self._send_buffer_bytes = packet_sockets.LEAST_SEND_BUFFER_BYTES
         self._machine_namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -108,9 +110,14 @@ class PrivateOvs:
         self.enlarge_send_buffers(self._send_buffer_bytes)
 
     def restart_dead(self) -> list[str]:
-        """Start again what died; returns the names. The database file survives."""
+        """Start again what died; returns the names. The database file survives.
+
+        Detours wait meanwhile: vswitchd stands still while it takes a new database over.
+        """
         restarted = []
         if self._database.pid and not self._database.alive:
+            if self._switch.alive:
+                self.wire_watch.hold(ready=self._has_taken_over)
             self._start_database(self._run.ovs / "conf.db")
             self._database.restarts += 1
             restarted.append(self._database.name)
@@ -118,6 +125,15 @@ class PrivateOvs:
             self.restart_vswitchd()
             restarted.append(self._switch.name)
         return restarted
+
+    def _has_taken_over(self) -> bool:
+        """Has vswitchd reconfigured itself from the database that was started last?"""
+        mark = f"external_ids:database-restarts={self._database.restarts}"
+        try:
+            self._command("ovs-vsctl", "--timeout=1", "set", "Open_vSwitch", ".", mark)
+        except SwitchError:
+            return False
+        return True
 
     @property
     def vswitchd_pid(self) -> int:
@@ -186,6 +202,18 @@ class PrivateOvs:
 
     def appctl(self, *arguments: str) -> str:
         return self._command("ovs-appctl", "--timeout=10", "-t", self._control_socket(), *arguments)
+
+    def hold_wires(self, bridges: Sequence[str], towards: Sequence[str]) -> None:
+        """While bridges are made anew, nobody takes a detour over one that has no rules yet.
+
+        `towards`: the interfaces of other bridges that lead to them.
+        """
+
+        def have_rules() -> bool:
+            shown = [self.ofctl("dump-aggregate", name) for name in bridges]
+            return all(int(words.rpartition("flow_count=")[2]) > 0 for words in shown)
+
+        self.wire_watch.hold(towards, have_rules)
 
     def _control_socket(self) -> str:
         return str(self._run.ovs / f"{self._switch.name}.{self._switch.pid}.ctl")

@@ -1,0 +1,202 @@
+"""How long echoes of others wait while very many flows are pushed to one switch.
+
+The real Ryu application and a private Open vSwitch with two bridges.  Ryu's echoes are
+asked for by a peer that stands for another switch, Open vSwitch's at the bridge
+that gets nothing.  The reference is the same without a push, in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks.runs import write
+from controller.contracts.run_folder import RunFolder
+from controller.pipeline import FORWARD
+from controller.reconcile import Change
+from controller.ryu_client import RyuClient
+from controller.switch_program import Flow, Kind, cookie_of, match_of
+from topologies import cleanup, namespaces
+from topologies.bridges import controller_of, controller_target
+from topologies.echo_probe import EchoProbe
+from topologies.manifest import RUN_ID_VARIABLE, create_run_folder
+from topologies.network import enter_run_namespace
+from topologies.ovs import PrivateOvs
+
+DPIDS = {"pushed": 1, "other": 2, "peer": 3}
+BRIDGES = ("pushed", "other")
+PORT = 6653
+QUIET_S = 2.0
+START_TIMEOUT_S = 60.0
+ECHO_GAP_MS = 100.0
+"""What nobody's echo may wait."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Echoes of Ryu's peer and of the other bridge, while something went on for `wall_s`."""
+
+    wall_s: float
+    ryu_longest_ms: float
+    ryu_p99_ms: float
+    switch_longest_ms: float
+    switch_p99_ms: float
+    echoes: int
+
+
+def flows(count: int) -> list[Flow]:
+    """Different ones, of the shape that most of ours have."""
+    return [
+        Flow(
+            FORWARD,
+            300,
+            match_of(
+                {"eth_type": 0x0800, "ipv4_dst": f"10.{n >> 16 & 15}.{n >> 8 & 255}.{n & 255}"}
+            ),
+            cookie_of(Kind.PATH),
+            metadata=(1 << 16, 0xFFFF << 16),
+            goto=FORWARD + 1,
+        )
+        for n in range(count)
+    ]
+
+
+@contextlib.contextmanager
+def controlled_bridges() -> Iterator[RunFolder]:
+    """Two bridges of a private Open vSwitch, connected to Ryu; we are in their namespace."""
+    root = Path(tempfile.mkdtemp(prefix="holon-push-"))
+    run = RunFolder(root / f"push-{os.getpid()}")
+    manifest = create_run_folder(run)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    ovs, ryu = PrivateOvs(run, manifest), None
+    try:
+        enter_run_namespace(run)
+        ovs.start()
+        for name in BRIDGES:
+            ovs.vsctl(_bridge(name))
+        switches = [{"name": name, "dpid": dpid} for name, dpid in DPIDS.items()]
+        document = {"openflow_tcp_port": PORT, "switches": switches}
+        run.inventory.write_bytes(orjson.dumps(document))
+        ryu = _start_ryu(run)
+        yield run
+    finally:
+        if ryu is not None:
+            ryu.kill()
+            ryu.wait()
+        ovs.stop()
+        namespaces.enter(f"/proc/self/fd/{home}")
+        os.close(home)
+        cleanup.remove(run)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _bridge(name: str) -> list[str]:
+    settings = ["datapath_type=netdev", "protocols=OpenFlow13", "other_config:disable-in-band=true"]
+    number = f"other_config:datapath-id={DPIDS[name]:016x}"
+    words = ["add-br", name, "--", "set", "Bridge", name, *settings, number, "--"]
+    return [*words, *controller_of(name, controller_target(PORT))]
+
+
+def _start_ryu(run: RunFolder) -> subprocess.Popen[bytes]:
+    with (run.logs / "ryu.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "controller.ryu_launcher", str(run.path)],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, RUN_ID_VARIABLE: run.run_id},
+        )
+
+
+@contextlib.contextmanager
+def _echoes(run: RunFolder) -> Iterator[tuple[EchoProbe, EchoProbe]]:
+    """Of Ryu, and of the bridge that gets nothing."""
+    to_ryu = socket.create_connection(("127.0.0.1", PORT))
+    to_switch = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    to_switch.connect(str(run.ovs / "other.mgmt"))
+    with EchoProbe(to_ryu, DPIDS["peer"]) as ryu, EchoProbe(to_switch) as switch:
+        yield ryu, switch
+
+
+def _waits(started_s: float, ryu: EchoProbe, switch: EchoProbe) -> Waits:
+    return Waits(
+        round(time.monotonic() - started_s, 2),
+        round(ryu.longest_ms(), 1),
+        round(ryu.p99_ms(), 1),
+        round(switch.longest_ms(), 1),
+        round(switch.p99_ms(), 1),
+        len(ryu.waits_ms),
+    )
+
+
+async def _await_bridges(client: RyuClient) -> None:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        with contextlib.suppress(Exception):
+            if set((await client.status()).switches) >= set(BRIDGES):
+                return
+        await asyncio.sleep(0.1)
+    raise SystemExit(f"the bridges are not connected within {START_TIMEOUT_S:.0f} s")
+
+
+async def measure(run: RunFolder, count: int) -> dict[str, Waits]:
+    """Nothing; `count` flows added; all of them read; all of them deleted."""
+    client = RyuClient(DPIDS, run)
+    await _await_bridges(client)
+    wanted = tuple(flows(count))
+    found = {}
+
+    async def push(change: Change, generation: int) -> None:
+        answer = (await client.change({"pushed": change}, generation))["pushed"]
+        if not answer.confirmed:
+            raise SystemExit(f"the push was not confirmed: {answer.detail}")
+
+    async def read() -> None:
+        program, _ = await client.read("pushed")
+        if len(program.flows) != count:
+            raise SystemExit(f"{len(program.flows)} flows instead of {count}")
+
+    steps = {
+        "nothing": lambda: asyncio.sleep(QUIET_S),
+        "added": lambda: push(Change("pushed", flows_add=wanted), 1),
+        "read": read,
+        "deleted": lambda: push(Change("pushed", flows_delete=wanted), 2),
+    }
+    for name, step in steps.items():
+        started_s = time.monotonic()
+        with _echoes(run) as (ryu, switch):
+            await step()
+        found[name] = _waits(started_s, ryu, switch)
+        print(f"{name}: {found[name]}", flush=True)
+    client.close()
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--flows", type=int, default=100_000)
+    options = parser.parse_args()
+    with controlled_bridges() as run:
+        found = asyncio.run(measure(run, options.flows))
+    figures: dict[str, Any] = {name: vars(waits) for name, waits in found.items()}
+    path = write("push", {"flows": options.flows, "bound_ms": ECHO_GAP_MS, **figures})
+    print(f"written to {path}")
+    worst_ms = max(max(w.ryu_longest_ms, w.switch_longest_ms) for w in found.values())
+    return 0 if worst_ms < ECHO_GAP_MS else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
