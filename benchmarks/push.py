@@ -26,10 +26,10 @@ import orjson
 
 from benchmarks.runs import write
 from controller.contracts.run_folder import RunFolder
-from controller.pipeline import FORWARD
+from controller.pipeline import EGRESS, FORWARD, IPV4, egress, rule
 from controller.reconcile import Change
 from controller.ryu_client import RyuClient
-from controller.switch_program import Flow, Kind, cookie_of, match_of
+from controller.switch_program import Flow
 from topologies import cleanup, namespaces
 from topologies.bridges import controller_of, controller_target
 from topologies.echo_probe import EchoProbe
@@ -60,18 +60,10 @@ class Waits:
 
 def flows(count: int) -> list[Flow]:
     """Different ones, of the shape that most of ours have."""
+    addresses = (f"10.{n >> 16 & 15}.{n >> 8 & 255}.{n & 255}" for n in range(count))
     return [
-        Flow(
-            FORWARD,
-            300,
-            match_of(
-                {"eth_type": 0x0800, "ipv4_dst": f"10.{n >> 16 & 15}.{n >> 8 & 255}.{n & 255}"}
-            ),
-            cookie_of(Kind.PATH),
-            metadata=(1 << 16, 0xFFFF << 16),
-            goto=FORWARD + 1,
-        )
-        for n in range(count)
+        rule(FORWARD, 300, {"eth_type": IPV4, "ipv4_dst": ip}, write=egress(1), goto=EGRESS)
+        for ip in addresses
     ]
 
 

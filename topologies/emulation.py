@@ -223,6 +223,7 @@ class Emulation:
             network.remake,
             network.remake_queues,
             self.ovs.hold_wires,
+            self.ovs.enlarge_send_buffers,
         )
         while not self.stopped.is_set():
             with contextlib.suppress(EmulationError):  # Open vSwitch is away: supervise's work
