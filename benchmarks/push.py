@@ -8,7 +8,6 @@ that gets nothing.  The reference is the same without a push, in the same run.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
 import shutil
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,8 @@ from typing import Any
 import orjson
 
 from benchmarks.runs import write
+from controller.contracts import rpc
 from controller.contracts.run_folder import RunFolder
-from controller.pipeline import EGRESS, FORWARD, IPV4, egress, rule
-from controller.reconcile import Change
-from controller.ryu_client import RyuClient
-from controller.switch_program import Flow
 from topologies import cleanup, namespaces
 from topologies.bridges import controller_of, controller_target
 from topologies.echo_probe import EchoProbe
@@ -40,6 +36,15 @@ from topologies.ovs import PrivateOvs
 DPIDS = {"pushed": 1, "other": 2, "peer": 3}
 BRIDGES = ("pushed", "other")
 PORT = 6653
+COOKIE = 0x486F_01FF_0000_0000
+"""Ours, of a rule that is no slice's."""
+SECTIONS = (
+    "meters_add", "meters_modify", "flows_add", "flows_delete", "meters_delete",
+    "groups_add", "groups_modify", "groups_delete", "aliens_delete",
+)  # fmt: skip
+PART_ITEMS = 1000
+"""In one line to Ryu, as the RIC does it."""
+PUSH_TIMEOUT_S = 300.0
 QUIET_S = 2.0
 START_TIMEOUT_S = 60.0
 ECHO_GAP_MS = 100.0
@@ -58,12 +63,23 @@ class Waits:
     echoes: int
 
 
-def flows(count: int) -> list[Flow]:
-    """Different ones, of the shape that most of ours have."""
-    addresses = (f"10.{n >> 16 & 15}.{n >> 8 & 255}.{n & 255}" for n in range(count))
+def flows(count: int) -> list[dict[str, Any]]:
+    """Different ones, as the RIC says them to Ryu, of the shape that most of ours have."""
     return [
-        rule(FORWARD, 300, {"eth_type": IPV4, "ipv4_dst": ip}, write=egress(1), goto=EGRESS)
-        for ip in addresses
+        {
+            "table_id": 4,
+            "priority": 300,
+            "match": {
+                "eth_type": 0x0800,
+                "ipv4_dst": f"10.{n >> 16 & 15}.{n >> 8 & 255}.{n & 255}",
+            },
+            "cookie": COOKIE,
+            "actions": [],
+            "metadata": [1 << 16, 0xFFFF << 16],
+            "meter_id": None,
+            "goto": 5,
+        }
+        for n in range(count)
     ]
 
 
@@ -134,46 +150,51 @@ def _waits(started_s: float, ryu: EchoProbe, switch: EchoProbe) -> Waits:
     )
 
 
-async def _await_bridges(client: RyuClient) -> None:
+def _await_bridges(run: RunFolder) -> None:
+    wanted = {str(DPIDS[name]) for name in BRIDGES}
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline_s:
-        with contextlib.suppress(Exception):
-            if set((await client.status()).switches) >= set(BRIDGES):
+        with contextlib.suppress(rpc.RpcError):
+            if wanted <= set(rpc.call(run.ryu_socket, "status", 2.0)["switches"]):
                 return
-        await asyncio.sleep(0.1)
+        time.sleep(0.1)
     raise SystemExit(f"the bridges are not connected within {START_TIMEOUT_S:.0f} s")
 
 
-async def measure(run: RunFolder, count: int) -> dict[str, Waits]:
+def _push(ryu: rpc.Connection, section: str, wanted: list[dict[str, Any]], generation: int) -> None:
+    dpid = DPIDS["pushed"]
+    for start in range(0, len(wanted), PART_ITEMS):
+        part = wanted[start : start + PART_ITEMS]
+        ryu.call("stage", generation=generation, dpid=dpid, section=section, items=part)
+    changes = {str(dpid): {name: [] for name in SECTIONS}}
+    answer = ryu.call("change", generation=generation, changes=changes)[str(dpid)]
+    if not answer["confirmed"]:
+        raise SystemExit(f"the push was not confirmed: {answer['detail']}")
+
+
+def _read(ryu: rpc.Connection, count: int) -> None:
+    found = len(ryu.call("read", dpid=DPIDS["pushed"])["flows"])
+    if found != count:
+        raise SystemExit(f"{found} flows instead of {count}")
+
+
+def measure(run: RunFolder, count: int) -> dict[str, Waits]:
     """Nothing; `count` flows added; all of them read; all of them deleted."""
-    client = RyuClient(DPIDS, run)
-    await _await_bridges(client)
-    wanted = tuple(flows(count))
-    found = {}
-
-    async def push(change: Change, generation: int) -> None:
-        answer = (await client.change({"pushed": change}, generation))["pushed"]
-        if not answer.confirmed:
-            raise SystemExit(f"the push was not confirmed: {answer.detail}")
-
-    async def read() -> None:
-        program, _ = await client.read("pushed")
-        if len(program.flows) != count:
-            raise SystemExit(f"{len(program.flows)} flows instead of {count}")
-
-    steps = {
-        "nothing": lambda: asyncio.sleep(QUIET_S),
-        "added": lambda: push(Change("pushed", flows_add=wanted), 1),
-        "read": read,
-        "deleted": lambda: push(Change("pushed", flows_delete=wanted), 2),
-    }
-    for name, step in steps.items():
-        started_s = time.monotonic()
-        with _echoes(run) as (ryu, switch):
-            await step()
-        found[name] = _waits(started_s, ryu, switch)
-        print(f"{name}: {found[name]}", flush=True)
-    client.close()
+    _await_bridges(run)
+    wanted, found = flows(count), {}
+    with rpc.Connection(run.ryu_socket, timeout_s=PUSH_TIMEOUT_S) as ryu:
+        steps: dict[str, Callable[[], None]] = {
+            "nothing": lambda: time.sleep(QUIET_S),
+            "added": lambda: _push(ryu, "flows_add", wanted, 1),
+            "read": lambda: _read(ryu, count),
+            "deleted": lambda: _push(ryu, "flows_delete", wanted, 2),
+        }
+        for name, step in steps.items():
+            started_s = time.monotonic()
+            with _echoes(run) as (of_ryu, of_switch):
+                step()
+            found[name] = _waits(started_s, of_ryu, of_switch)
+            print(f"{name}: {found[name]}", flush=True)
     return found
 
 
@@ -182,7 +203,7 @@ def main() -> int:
     parser.add_argument("--flows", type=int, default=100_000)
     options = parser.parse_args()
     with controlled_bridges() as run:
-        found = asyncio.run(measure(run, options.flows))
+        found = measure(run, options.flows)
     figures: dict[str, Any] = {name: vars(waits) for name, waits in found.items()}
     path = write("push", {"flows": options.flows, "bound_ms": ECHO_GAP_MS, **figures})
     print(f"written to {path}")

@@ -16,7 +16,7 @@ from controller.reconcile import Change, Strangers, installed_program
 from controller.switch_program import SwitchProgram
 
 _STATUS_TIMEOUT_S = 1.0
-_TIMEOUT_S = 10.0
+_TIMEOUT_S, _READ_TIMEOUT_S = 10.0, 60.0
 _ITEMS_PER_S = 1000
 """A very slow machine's pace, for the timeout of a large change."""
 PART_ITEMS = 1000
@@ -72,7 +72,9 @@ class RyuClient:
 
     async def read(self, switch: str) -> tuple[SwitchProgram, Strangers]:
         """What is installed: ours, and what is not."""
-        document = await self._connections["flows"].call("read", dpid=self._dpids[switch])
+        document = await self._connections["flows"].call(
+            "read", _READ_TIMEOUT_S, dpid=self._dpids[switch]
+        )
         return installed_program(switch, document)
 
     async def change(

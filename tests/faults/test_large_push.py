@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from benchmarks.push import controlled_bridges, measure
 
 FLOWS = 10_000
@@ -12,7 +10,7 @@ FLOWS = 10_000
 def test_echoes_do_not_wait_for_a_push() -> None:
     """`bench push` has the figure for 100,000; here the wait is only told from the push."""
     with controlled_bridges() as run:
-        found = asyncio.run(measure(run, FLOWS))
+        found = measure(run, FLOWS)
     for step in ("added", "read", "deleted"):
         waits = found[step]
         assert waits.echoes > 20, f"{step}: echoes were not asked for"
