@@ -6,6 +6,7 @@ of other switches wait.  Knows neither Ryu nor eventlet: `pause` is given to it.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -30,10 +31,32 @@ class Pace:
         self._slice_s = slice_s
         self._since_s = now_s()
 
+    def breathe(self) -> None:
+        """Give way if a slice of time is over."""
+        if self._now_s() - self._since_s >= self._slice_s:
+            self.pause()
+            self._since_s = self._now_s()
+
     def through(self, items: Iterable[T]) -> Iterator[T]:
         """The items, with a pause whenever a slice of time is over."""
         for item in items:
             yield item
-            if self._now_s() - self._since_s >= self._slice_s:
-                self.pause()
-                self._since_s = self._now_s()
+            self.breathe()
+
+
+class Uncollected:
+    """While somebody is inside (`with`), no garbage is collected: with all objects of a large push
+    alive, one collection takes longer than an echo may wait.  Those of them that are in no
+    cycle go by themselves."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        self._inside += 1
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        self._inside -= 1
+        if not self._inside:
+            gc.enable()

@@ -37,7 +37,7 @@ from ryu.ofproto import ofproto_v1_3
 
 from controller import openflow
 from controller.contracts.run_folder import RunFolder
-from controller.pacing import Pace
+from controller.pacing import Pace, Uncollected
 from controller.ryu_launcher import RUN_FOLDER_VARIABLE
 from controller.switch_admission import Admission
 from controller.switch_changes import (
@@ -63,7 +63,7 @@ cfg.CONF.set_override("socket_timeout", _SOCKET_TIMEOUT_S)
 def _admission(run: RunFolder) -> Admission:
     log = logging.getLogger(__name__)
     known = [switch["dpid"] for switch in orjson.loads(run.inventory.read_bytes())["switches"]]
-    return Admission(known, time.monotonic, _let_others_work, log.warning)
+    return Admission(known, time.monotonic, Pace(_let_others_work), log.warning)
 
 
 def _let_others_work() -> None:
@@ -97,6 +97,7 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         self._sessions: dict[int, SwitchSession] = {}
         self._connections = 0
         self._retired: dict[int, Retired] = {}
+        self._uncollected = Uncollected()
         self._staged: dict[int, tuple[int, dict[str, list[Any]]]] = {}
         """Datapath id -> (generation, parts of its change by section)."""
         self._ops: dict[str, Callable[..., Any]] = {
@@ -185,11 +186,8 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         }
 
     def read(self, dpid: int) -> dict[str, Any]:
-        session = self._session(dpid)
-        program = read_program(session)
-        # Each flow by itself, or encoding many would keep everybody waiting.
-        flows = session.pace.through(program["flows"])
-        return {**program, "flows": [orjson.Fragment(orjson.dumps(flow)) for flow in flows]}
+        with self._uncollected:
+            return read_program(self._session(dpid))
 
     def stage(self, generation: int, dpid: int, section: str, items: list[Any]) -> None:
         """What was staged for a change that never came is thrown away by the next."""
@@ -212,7 +210,8 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
             detail = ""
             try:
                 whole = self._whole(int(dpid), generation, change)
-                apply_change(self._session(int(dpid)), whole, generation, retired)
+                with self._uncollected:
+                    apply_change(self._session(int(dpid)), whole, generation, retired)
             except (ExchangeFailed, ReadBackDiffers) as error:
                 detail = str(error)
             return {

@@ -11,8 +11,11 @@ userspace mode), and kept in `Retired`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
+
+import orjson
 
 from controller import openflow as of
 from controller.switch_program import (
@@ -37,6 +40,8 @@ _BUNDLED = (
 BUNDLE_MESSAGES = 2000
 """In one bundle. Open vSwitch commits about a hundred thousand a second."""
 _ALL_BITS = 2**64 - 1
+_GROUPS_AT = 1
+"""Place of the groups among what is read back."""
 _EXACT_FLOW = ("actions", "metadata", "meter_id", "goto")
 
 
@@ -108,18 +113,21 @@ def _delete_meters(session: SwitchSession, meters: list[Document], retired: Reti
 
 
 def _replace_flows(session: SwitchSession, change: Document, generation: int) -> None:
-    dp = session.datapath
-    added, deleted, paced = change["flows_add"], change["flows_delete"], session.pace.through
-    mods = [of.group_change(dp, "add", group) for group in change["groups_add"]]
-    mods += [of.group_change(dp, "modify", group) for group in change["groups_modify"]]
-    mods += [of.flow_add(dp, flow, generation) for flow in paced(added)]
-    mods += [of.flows_delete(dp, cookie) for cookie in change["aliens_delete"]]
-    mods += [of.flow_delete(dp, flow) for flow in paced(deleted)]
-    # Last: deleting a group deletes the flows that still point to it.
-    mods += [of.group_change(dp, "delete", group) for group in change["groups_delete"]]
-    for start in range(0, len(mods), BUNDLE_MESSAGES):
-        _commit(session, mods[start : start + BUNDLE_MESSAGES], generation)
+    mods = session.pace.through(_mods(session.datapath, change, generation))
+    # Made as they are sent: all messages of a large push at once would be gigabytes.
+    while part := list(islice(mods, BUNDLE_MESSAGES)):
+        _commit(session, part, generation)
     _confirm(session, change, generation)
+
+
+def _mods(dp: Any, change: Document, generation: int) -> Iterator[Any]:
+    yield from (of.group_change(dp, "add", group) for group in change["groups_add"])
+    yield from (of.group_change(dp, "modify", group) for group in change["groups_modify"])
+    yield from (of.flow_add(dp, flow, generation) for flow in change["flows_add"])
+    yield from (of.flows_delete(dp, cookie) for cookie in change["aliens_delete"])
+    yield from (of.flow_delete(dp, flow) for flow in change["flows_delete"])
+    # Last: deleting a group deletes the flows that still point to it.
+    yield from (of.group_change(dp, "delete", group) for group in change["groups_delete"])
 
 
 def _commit(session: SwitchSession, mods: list[Any], bundle_id: int) -> None:
@@ -134,22 +142,23 @@ def _commit(session: SwitchSession, mods: list[Any], bundle_id: int) -> None:
 
 
 def _confirm(session: SwitchSession, change: Document, generation: int) -> None:
-    dp, added, deleted = session.datapath, change["flows_add"], change["flows_delete"]
-    aliens = change["aliens_delete"]
+    dp, deleted, aliens = session.datapath, change["flows_delete"], change["aliens_delete"]
     requests = [
         of.flows_request(dp, OWNER_COOKIE | generation, OWNER_MASK | GENERATION_MASK),
         of.groups_request(dp),
         *(of.flows_request(dp, cookie, _ALL_BITS) for cookie in aliens),
         *(of.flows_request(dp, flow=flow) for flow in session.pace.through(deleted)),
     ]
-    answers = session.exchange(requests)
-    _confirm_added(session, added, _flows(session, answers[0]))
-    _confirm_groups(change, answers[1])
-    for cookie, replies in zip(aliens, answers[2:], strict=False):
-        if _flows(session, replies):
+    readers = {i: _flows_of for i in range(len(requests)) if i != _GROUPS_AT}
+    answers = session.exchange(requests, readers=readers)
+    _confirm_added(session, change["flows_add"], answers[0])
+    _confirm_groups(change, answers[_GROUPS_AT])
+    flows_left = answers[_GROUPS_AT + 1 :]
+    for cookie, replies in zip(aliens, flows_left, strict=False):
+        if any(replies):
             raise ReadBackDiffers(f"flows with cookie {cookie:#x} were deleted and are still there")
-    for flow, replies in zip(deleted, answers[2 + len(aliens) :], strict=True):
-        if _key(flow) in {_key(f) for f in _flows(session, replies)}:
+    for flow, replies in zip(deleted, flows_left[len(aliens) :], strict=True):
+        if any(_key(flow) == _key(left) for reply in replies for left in reply):
             raise ReadBackDiffers(f"flow {_key(flow)} was deleted and is still there")
 
 
@@ -177,8 +186,9 @@ def _discard(session: SwitchSession, bundle_id: int) -> None:
 
 
 def _confirm_added(
-    session: SwitchSession, added: list[Document], installed: list[dict[str, Any]]
+    session: SwitchSession, added: list[Document], replies: list[list[dict[str, Any]]]
 ) -> None:
+    installed = (flow for reply in replies for flow in reply)
     found = {_key(flow): flow for flow in session.pace.through(installed)}
     for flow in session.pace.through(added):
         seen = found.get(_key(flow))
@@ -190,9 +200,13 @@ def _confirm_added(
             raise ReadBackDiffers(f"flow {_key(flow)}: sent {sent}, read {read}")
 
 
-def _flows(session: SwitchSession, replies: list[Any]) -> list[dict[str, Any]]:
-    entries = (stats for reply in replies for stats in reply.body)
-    return [of.flow_read(stats) for stats in session.pace.through(entries)]
+def _flows_of(reply: Any) -> list[dict[str, Any]]:
+    return [of.flow_read(stats) for stats in reply.body]
+
+
+def _encoded_flows_of(reply: Any) -> list[orjson.Fragment]:
+    """One by one: encoding many at once would keep everybody waiting."""
+    return [orjson.Fragment(orjson.dumps(flow)) for flow in _flows_of(reply)]
 
 
 def _key(flow: Document) -> tuple[Any, ...]:
@@ -200,13 +214,14 @@ def _key(flow: Document) -> tuple[Any, ...]:
 
 
 def read_program(session: SwitchSession) -> dict[str, Any]:
-    """All flows, groups and meters of the switch, in the plain form."""
+    """All flows (encoded already), groups and meters of the switch, in the plain form."""
     dp = session.datapath
     flows, groups, meters = session.exchange(
-        [of.flows_request(dp), of.groups_request(dp), of.meter_config_request(dp)]
+        [of.flows_request(dp), of.groups_request(dp), of.meter_config_request(dp)],
+        readers={0: _encoded_flows_of},
     )
     return {
-        "flows": _flows(session, flows),
+        "flows": [flow for reply in flows for flow in reply],
         "groups": _groups(groups),
         "meters": [of.meter_read(config) for reply in meters for config in reply.body],
     }

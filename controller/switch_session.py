@@ -7,7 +7,8 @@ slices and imports neither Ryu nor eventlet: `Event` and `Pace` are given to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from controller.pacing import Pace
@@ -29,16 +30,29 @@ class ExchangeFailed(Exception):
     """The switch answered with errors, or not in time."""
 
 
-class Exchange:
-    """Messages on their way; `answers[i]` are the replies to message i."""
+Reader = Callable[[Message], Any]
 
-    def __init__(self, count: int, done: Event) -> None:
+
+class Exchange:
+    """Messages on their way; `answers[i]` are the replies to message i, as `readers[i]` made them.
+
+    A reader takes what is wanted out of a reply at once: thousands of Ryu's flow entries
+    are hundreds of megabytes.
+    """
+
+    def __init__(self, count: int, done: Event, readers: Mapping[int, Reader]) -> None:
+        self._readers = readers
         self.answers: list[list[Message]] = [[] for _ in range(count)]
         self.errors: list[str] = []
         self.done = done
         self.lost = False
         self.heard = 0
         """Answers and errors so far."""
+
+    def take(self, index: int, message: Message) -> None:
+        self.heard += 1
+        reader = self._readers.get(index)
+        self.answers[index].append(message if reader is None else reader(message))
 
 
 class SwitchSession:
@@ -61,11 +75,17 @@ class SwitchSession:
         self._waiting: dict[int, tuple[Exchange, int]] = {}
 
     def exchange(
-        self, messages: Sequence[Message], timeout_s: float = TIMEOUT_S
-    ) -> list[list[Message]]:
-        """Replies to each message. Raises `ExchangeFailed` with the switch's reasons."""
+        self,
+        messages: Iterable[Message],
+        timeout_s: float = TIMEOUT_S,
+        readers: Mapping[int, Reader] = MappingProxyType({}),
+    ) -> list[list[Any]]:
+        """Replies to each message, taken by the reader of its place if it has one.
+
+        Raises `ExchangeFailed` with the switch's reasons.
+        """
         batch = [*messages, self._barrier(self.datapath)]
-        exchange = Exchange(len(batch), self._new_event())
+        exchange = Exchange(len(batch), self._new_event(), readers)
         xids = []
         for index, message in self.pace.through(enumerate(batch)):
             xids.append(self.datapath.set_xid(message))
@@ -101,8 +121,7 @@ class SwitchSession:
         exchange, index = self._waiting.get(xid, (None, 0))
         if exchange is None:
             return
-        exchange.heard += 1
-        exchange.answers[index].append(message)
+        exchange.take(index, message)
         if index == len(exchange.answers) - 1:
             exchange.done.set()
 

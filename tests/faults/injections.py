@@ -220,9 +220,9 @@ def flap(live: Live) -> None:
     namespace, ups = named_path(live.run.namespace), wire_ups(live)
     for _ in range(FLAPS):
         take_carrier(namespace, WIRE)
-        time.sleep(0.05)
+        time.sleep(0.07)
         give_carrier(namespace, WIRE)
-        time.sleep(0.05)
+        time.sleep(0.03)
     changes = wire_ups(live) - ups
     assert changes <= FLAPS / 5, f"{FLAPS} flaps, {changes} times back to the wire: not damped"
 

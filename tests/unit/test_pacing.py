@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from controller.pacing import Pace
+import gc
+
+from controller.pacing import Pace, Uncollected
 
 
 def test_no_stretch_of_work_is_longer_than_a_slice_and_one_item() -> None:
@@ -28,3 +30,12 @@ def test_time_spent_in_a_pause_is_nobody_s_slice() -> None:
     for _ in Pace(pause, lambda: now_s[0], slice_s=0.0045).through(range(20)):
         now_s[0] += 0.001
     assert len(pauses) == 4
+
+
+def test_garbage_is_collected_again_when_the_last_has_left() -> None:
+    uncollected = Uncollected()
+    with uncollected:
+        with uncollected:
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
