@@ -228,7 +228,9 @@ def flap(live: Live) -> None:
 
 
 def wire_ups(live: Live) -> int:
-    return sum("wire up" in line for lines in live.audit().values() for line in lines)
+    """How often the RIC was told that the near end of the wire is alive again."""
+    lines = [line for records in live.audit().values() for line in records]
+    return sum("wire up" in line and f'"{WIRE[0]}"' in line for line in lines)
 
 
 def _is_told_dead(live: Live, interface: str) -> bool:
