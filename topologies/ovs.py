@@ -18,6 +18,7 @@ from pathlib import Path
 
 from controller.contracts.run_folder import RunFolder
 from topologies import packet_sockets
+from topologies.database_door import DatabaseDoor
 from topologies.errors import CommandError, RequirementError, SwitchError
 from topologies.manifest import RUN_ID_VARIABLE, Manifest
 from topologies.namespaces import inside, named_path, run, same
@@ -31,6 +32,9 @@ _NICENESS = -10
 _WMEM_DEFAULT = Path("/proc/sys/net/core/wmem_default")
 _TEST_FRAME = "0200000000fd" + "0200000000fc" + "88b5" + "00" * 46
 """Local experimental ethertype, addressed to nobody."""
+
+_DOORS = 8
+"""vswitchd begins anywhere among its databases; this often at the door."""
 
 MEGAFLOW_LIMIT = 20_000
 """Cached flows of all bridges: a host that never sends two frames alike makes one a frame, and
@@ -64,6 +68,7 @@ class PrivateOvs:
         self._manifest = manifest
         self._database = Daemon("ovsdb-server")
         self._switch = Daemon("ovs-vswitchd")
+        self._door = DatabaseDoor(self._door_socket, run_folder.ovsdb_socket)
         self.wire_watch = WireWatch(self.appctl)
         self._send_buffer_bytes = packet_sockets.LEAST_SEND_BUFFER_BYTES
         self._machine_namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -80,6 +85,7 @@ class PrivateOvs:
         database = self._run.ovs / "conf.db"
         self._command("ovsdb-tool", "create", str(database), str(SCHEMA))
         self._start_database(database)
+        self._door.open()
         self._command("ovs-vsctl", "--no-wait", "init")
         # Two threads next to the forwarding one: more only fight it for two cores.
         self._command(
@@ -94,6 +100,7 @@ class PrivateOvs:
         """End both; taps of bridges vanish with vswitchd. Not to be used afterwards."""
         for daemon in (self._switch, self._database):
             self._end(daemon)
+        self._door.close()
         if self._machine_namespace >= 0:
             os.close(self._machine_namespace)
             self._machine_namespace = -1
@@ -240,7 +247,14 @@ class PrivateOvs:
         options = ["--disable-system-route"]
         if not self._with_kernel_datapath:
             options.append("--disable-system")
-        self._launch(self._switch, f"unix:{self._run.ovsdb_socket}", *options)
+        # With several to choose from it tries the next at once, else after a second; the last
+        # is there for the case that the door is gone with its process.
+        databases = [f"unix:{self._door_socket}"] * _DOORS + [f"unix:{self._run.ovsdb_socket}"]
+        self._launch(self._switch, ",".join(databases), *options)
+
+    @property
+    def _door_socket(self) -> Path:
+        return self._run.ovs / "door.sock"
 
     def _launch(self, daemon: Daemon, *arguments: str) -> None:
         """Start detached: the command returns once the daemon serves its first round."""

@@ -5,7 +5,7 @@ configuration over again (its database came back, a bridge is made anew), it sen
 and hears nothing for longer than that: every session would end at once, and packets
 would take detours on wires that have not greeted again.  So the state of each wire is
 held as it was, and BFD is asked again once all held sessions are up.
-docs/decisions/0050-a-held-watch.md
+docs/decisions/0050-vswitchd-never-loses-its-database.md
 """
 
 from __future__ import annotations
