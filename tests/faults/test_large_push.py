@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.push import controlled_bridges, measure
 
-FLOWS = 10_000
+FLOWS = 6_000
 
 
 def test_echoes_do_not_wait_for_a_push() -> None:
