@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.faults.injections import (
     OURS,
+    add_an_alien_flow,
     add_rogue_controller,
     always,
     black_hole,
@@ -95,9 +96,7 @@ FAULTS = [
     ),
     Fault("13 partition", partition, wire_is_back, "wire up", SETTLE_S, lossless=("ue2",)),
     Fault(
-        "14 alien flow added by hand",
-        by_hand("ap2", "add-flow", "table=4,priority=900,ip,nw_dst=10.0.0.0/8,actions=drop"),
-        always, "repaired", lossless=("ue1",),
+        "14 alien flow added by hand", add_an_alien_flow, always, "repaired", lossless=("ue1",),
     ),
     Fault(
         "14 flow of ours added by hand",

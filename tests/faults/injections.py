@@ -166,6 +166,12 @@ def change_a_flow(live: Live) -> None:
     live.ofctl("mod-flows", live.bridge("ap2"), downlink_rule(live, "ue2") + ",actions=drop")
 
 
+def add_an_alien_flow(live: Live) -> None:
+    """Above ours, and without a cookie: ue2 gets nothing any more."""
+    match = downlink_rule(live, "ue2")
+    live.ofctl("add-flow", live.bridge("ap2"), f"{match},priority=900,actions=drop")
+
+
 def clear_the_queues(live: Live) -> None:
     live.vsctl("clear", "Port", "ap2_1", "qos")
 
