@@ -134,6 +134,8 @@ def _start_ryu(run: RunFolder) -> subprocess.Popen[bytes]:
 def _echoes(run: RunFolder) -> Iterator[tuple[EchoProbe, EchoProbe]]:
     """Of Ryu, and of the bridge that gets nothing."""
     to_ryu = socket.create_connection(("127.0.0.1", PORT))
+    # Or the next question waits for the answer to the last: 40 ms of delayed acknowledgement.
+    to_ryu.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     to_switch = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     to_switch.connect(str(run.ovs / "other.mgmt"))
     with EchoProbe(to_ryu, DPIDS["peer"]) as ryu, EchoProbe(to_switch) as switch:
