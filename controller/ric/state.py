@@ -251,9 +251,8 @@ class Ric:
         # What is listed was deployed by hand since, or failed in its own words.
         refused = [line for where, line in self.progress.problems.items() if where not in listed]
         lines = (self._decision_lines, self._audit_lines)
-        alarms = (self.poller.alarm, self.twin_control.alarm, self.shared.alarm)
-        found = [*(line.alarm for line in lines), *alarms]
-        ours = [alarm for alarm in found if alarm is not None]
+        keepers = (*lines, self.poller, self.twin_control, self.shared, self.slices)
+        ours = [keeper.alarm for keeper in keepers if keeper.alarm is not None]
         return [*failed, *refused, *self.enforcer.alarms(), *ours]
 
     @property
