@@ -28,7 +28,8 @@ COMMANDS_WITHOUT: dict[str, str] = {
     "xapp new": "writes a folder",
     "xapp validate": READS,
     "xapp logs": READS,
-    "twin model": READS,
+    **dict.fromkeys(("twin model", "twin history", "twin export"), READS),
+    "replay": "plays a recording; no network is there",
 }
 READING_VERBS = ("list", "show")
 OTHER_GROUPS = ("models", "vm")
@@ -41,6 +42,7 @@ ROUTES_WITHOUT: dict[tuple[str, str], str] = {
     ("POST", "/api/v1/xapps/{name}/ready"): XAPP,
     ("POST", "/api/v1/xapps/{name}/upgrade"): XAPP,
     ("POST", "/api/v1/xapps/{name}/rollback"): XAPP,
+    ("POST", "/api/v1/sdl/{operation}"): "an xApp's own shared data, not the network",
     ("POST", "/api/v1/whatif"): FORKS,
     ("POST", "/api/v1/whatif/compare"): FORKS,
     ("POST", "/api/v1/whatif/{fork_id}/predict"): FORKS,
