@@ -58,8 +58,8 @@ class DecisionRequest(Strict):
     admit, a new slice: target {s_nssai}, parameters as `POST /api/v1/slices` takes them
     cover: target {s_nssai, cell_id}, parameters {covered, min_mbps, max_mbps}
     migrate: target {service}, parameters {host}; answered when the service runs there
-    configure_twin: target one of {type}, {s_nssai: "sst-sd"}, {edge}, {ue_id}; parameters
-    `controller.contracts.twin_models.Changes`
+    configure_twin: target one of {type}, {s_nssai: "sst-sd"}, {edge}, {ue_id}, {ue_ids: [...]},
+    {slice_twin: "sst-sd"}; parameters `controller.contracts.twin_models.Changes`
     """
 
     decision_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from controller.contracts.slices import Slice, SNssai, Strict, TrafficClass
+from controller.contracts.twin_budget import TwinBudget
 
 
 class SwitchRole(StrEnum):
@@ -181,6 +182,7 @@ class HandoverConfig(Strict):
 class TwinConfig(Strict):
     report_period_ms: int = 500
     history_length: int = 600
+    budget: TwinBudget | None = None
 
 
 class XappPlacement(Strict):

@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
 import orjson
 
 from controller.contracts.addressing import AGENT_UDP_PORT
 from controller.contracts.inventory import Inventory
-from controller.contracts.twin_messages import UserReport
+from controller.contracts.slice_twins import SLICE_TYPE, SliceTwinSettings, all_due, resolve_slice
+from controller.contracts.slices import Slice
+from controller.contracts.twin_messages import SliceDemand, UserReport
 from controller.contracts.twin_models import (
     AgentSettings,
     Override,
@@ -69,6 +71,8 @@ class ModelControl:
         self._send = send
         self._is_here = is_here
         self._settings: dict[str, tuple[TwinSettings, AgentSettings]] = {}
+        self._slices = inventory.slices
+        self._of_slices: dict[int, SliceTwinSettings] | None = None
         self._polls: dict[str, asyncio.TimerHandle] = {}
         self.counts: Counter[str] = Counter()
 
@@ -98,6 +102,7 @@ class ModelControl:
     def configure(self, overrides: Iterable[Override]) -> dict[str, int]:
         """Replaces all overrides; users here are told at once.  Answers how many were."""
         self._overrides = list(overrides)
+        self._of_slices = None
         before = {ue_id: agent.version for ue_id, (_, agent) in self._settings.items()}
         self._settings.clear()
         changed = [
@@ -108,6 +113,30 @@ class ModelControl:
         for ue_id in changed:
             self._tell(ue_id)
         return {"users_told": len(changed)}
+
+    # -- slices ---------------------------------------------------------------
+
+    def keep_slices(self, slices: Sequence[Slice]) -> None:
+        """Exactly these live now."""
+        self._slices = list(slices)
+        self._of_slices = None
+
+    def slices_due(self, demands: Sequence[SliceDemand], window: int) -> list[SliceDemand]:
+        """The entries of an aggregate that the slices' twins want, as exactly as they want."""
+        if self._of_slices is None:
+            self._of_slices = {
+                s.slice_id: resolve_slice(
+                    model_of(self._models, SLICE_TYPE),
+                    str(s.s_nssai),
+                    self._overrides,
+                    self._twins.report_period_ms,
+                    self._twins.history_length,
+                )
+                for s in self._slices
+            }
+        return all_due(demands, self._of_slices, window)
+
+    # -- users ----------------------------------------------------------------
 
     def heard(self, report: UserReport) -> None:
         """Of every accepted report: an agent of other settings is put right."""

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 
 from controller.ric import (
+    routes_budget,
     routes_control,
     routes_functions,
     routes_models,
@@ -66,6 +67,7 @@ def create_app(ric: Ric) -> FastAPI:
         routes_functions.router,
         routes_twins.router,
         routes_models.router,
+        routes_budget.router,
         routes_control.decisions,
         routes_control.xapps,
         routes_whatif.router,

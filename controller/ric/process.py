@@ -218,7 +218,7 @@ async def live(ric: Ric, sockets: Sockets) -> None:
             return
         installing.result()
         await ric.slices.synchronise()
-        tasks = [asyncio.ensure_future(ric.poller.run())]
+        tasks = [asyncio.ensure_future(work()) for work in (ric.poller.run, ric.budget.run)]
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
         ric.progress.ready = True

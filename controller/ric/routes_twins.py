@@ -37,8 +37,8 @@ def placebo_for(ric: Ric, caller: Caller) -> Placebo | None:
 def rewrite(ric: Ric, caller: Caller) -> Rewrite | None:
     """What turns an event into what this caller may see of it."""
     placebo = placebo_for(ric, caller)
-    if caller.slices is None:
-        return placebo.event if placebo else None
+    if caller.is_operator:
+        return None
 
     def allowed(event: Event) -> Event | None:
         shown = placebo.event(event) if placebo else event
@@ -129,6 +129,7 @@ async def show_centre_twin(ric: TheRic, caller: Reader, kind: Kind, twin_id: str
     document = twin_document(existing_twin(ric, kind, twin_id), time.time_ns())
     if kind == "slices":
         ric.access.require_slice(caller, twin_id)
+        document = ric.access.slice_twin(caller, document)
     else:
         document = ric.access.cell_twin(caller, document)
     placebo = placebo_for(ric, caller)
@@ -141,7 +142,7 @@ async def show_centre_history(
 ) -> Response:
     twin = existing_twin(ric, kind, twin_id)
     if kind == "slices":
-        ric.access.require_slice(caller, twin_id)
+        ric.access.require_slice_attribute(caller, twin_id, attribute)
     else:
         ric.access.require_cell_attribute(caller, attribute)
     points = ric.centre.history.last(twin.kind, twin_id, attribute, last)

@@ -7,7 +7,7 @@ twins is `controller/local`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -125,14 +125,33 @@ def merge_attachment(twin: UserTwin, cell_id: str, at_ns: int) -> UserTwin:
     return replace(twin, attributes=MappingProxyType(newest))
 
 
-def merge_predictions(twin: UserTwin, predicted: Mapping[str, Prediction]) -> UserTwin:
-    """The twin with these forecasts, and none of attributes it no longer has."""
-    kept = {n: p for n, p in {**twin.predicted, **predicted}.items() if n in twin.attributes}
+def merge_predictions(
+    twin: UserTwin,
+    predicted: Mapping[str, Prediction],
+    is_wanted: Callable[[str], bool] = lambda _: True,
+) -> UserTwin:
+    """The twin with these forecasts, and none of attributes it no longer has or nobody wants."""
+    kept = {
+        name: prediction
+        for name, prediction in {**twin.predicted, **predicted}.items()
+        if name in twin.attributes and is_wanted(name)
+    }
     return replace(twin, predicted=MappingProxyType(kept))
 
 
 def is_expired(twin: UserTwin, now_ns: int) -> bool:
     return now_ns - twin.arrived_at_ns > EXPIRY_PERIODS * twin.period_ms * 1_000_000
+
+
+def is_gone(
+    twin: UserTwin | None, since_ns: int, period_ms: int, first_period_ns: int, now_ns: int
+) -> bool:
+    """Whether a user has been silent too long: `EXPIRY_PERIODS` of its `period_ms` and of what
+    its last report said, without a twin of `first_period_ns` since it came."""
+    if twin is None:
+        return now_ns - since_ns > EXPIRY_PERIODS * first_period_ns
+    silent_ms = (now_ns - twin.arrived_at_ns) / 1e6
+    return is_expired(twin, now_ns) and silent_ms > EXPIRY_PERIODS * period_ms
 
 
 def age_ms(twin: UserTwin, now_ns: int) -> float:

@@ -9,12 +9,13 @@ The functions are pure; `LevelTwo` only holds the current twins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slices import Slice, TrafficClass
 from controller.contracts.twin_messages import CellAggregate, SliceDemand
+from controller.twins.held_demands import NOTHING, HeldDemands
 from controller.twins.twin import Attribute, Prediction, Twin, updated
 
 FRESH_PERIODS = 3
@@ -85,7 +86,8 @@ class LevelTwo:
         self._slices = {s.slice_id: s for s in inventory.slices}
         self._capacity_kbps = {c.cell_id: c.down_kbps for c in inventory.cells}
         self._reservable_ratio = inventory.reservable_ratio
-        self._latest: dict[str, CellAggregate] = {}
+        self._windows: dict[str, int] = {}
+        self.held = HeldDemands(FRESH_PERIODS)
         self.slices = {str(s.s_nssai): Twin("slice", str(s.s_nssai)) for s in inventory.slices}
         self.cells = {c.cell_id: Twin("cell", c.cell_id) for c in inventory.cells}
 
@@ -105,19 +107,26 @@ class LevelTwo:
 
     def is_new(self, aggregate: CellAggregate) -> bool:
         """False when this cell's twin already has that window or a later one."""
-        last = self._latest.get(aggregate.cell_id)
-        return last is None or aggregate.window > last.window
+        last = self._windows.get(aggregate.cell_id)
+        return last is None or aggregate.window > last
 
-    def apply_aggregate(self, aggregate: CellAggregate, now_ns: int) -> list[Twin]:
-        """The twins that changed; none for a duplicate or late aggregate."""
+    def apply_aggregate(
+        self, aggregate: CellAggregate, now_ns: int, every: Mapping[int, int] = NOTHING
+    ) -> list[Twin]:
+        """The twins that changed; none for a duplicate or late aggregate.
+
+        `every`: slices (by slice_id) that are in each n-th aggregate only.
+        """
         if not self.is_new(aggregate):
             return []
-        self._latest[aggregate.cell_id] = aggregate
+        self._windows[aggregate.cell_id] = aggregate.window
+        self.held.keep(aggregate, every)
         changed: list[Twin] = []
         source = f"aggregate:{aggregate.edge}"
 
-        def sampled(value: float | None) -> Attribute:
-            return Attribute(value, aggregate.completed_at_ns, aggregate.period_ms, source)
+        def sampled(value: float | None, periods: int = 1) -> Attribute:
+            period_ms = periods * aggregate.period_ms
+            return Attribute(value, aggregate.completed_at_ns, period_ms, source)
 
         cell = {
             "users_reported": sampled(aggregate.users_reported),
@@ -128,22 +137,17 @@ class LevelTwo:
             if slice_ is None:
                 continue
             name = str(slice_.s_nssai)
+            n = every.get(demand.slice_id, 1)
             values = demand_values(slice_, demand)
-            cell |= {f"{key}.{name}": sampled(value) for key, value in values.items()}
-            here = {f"{key}.{aggregate.cell_id}": sampled(value) for key, value in values.items()}
-            total = total_demand(self._fresh_demands(demand.slice_id, aggregate))
+            cell |= {f"{key}.{name}": sampled(v, n) for key, v in values.items()}
+            here = {f"{key}.{aggregate.cell_id}": sampled(v, n) for key, v in values.items()}
+            total = total_demand(self.held.fresh(demand.slice_id, aggregate))
             if total is not None:
-                here |= {k: sampled(v) for k, v in demand_values(slice_, total).items()}
+                here |= {k: sampled(v, n) for k, v in demand_values(slice_, total).items()}
             self.slices[name] = updated(self.slices[name], here, now_ns)
             changed.append(self.slices[name])
         self.cells[aggregate.cell_id] = updated(self.cells[aggregate.cell_id], cell, now_ns)
         return [*changed, self.cells[aggregate.cell_id]]
-
-    def _fresh_demands(self, slice_id: int, newest: CellAggregate) -> Iterable[SliceDemand]:
-        for aggregate in self._latest.values():
-            silent_ms = (newest.completed_at_ns - aggregate.completed_at_ns) / 1e6
-            if silent_ms <= FRESH_PERIODS * newest.period_ms:
-                yield from (d for d in aggregate.slices if d.slice_id == slice_id)
 
     def apply_reservations(
         self, cell_id: str, reservations: Iterable[Reservation], now_ns: int
@@ -201,6 +205,15 @@ class LevelTwo:
                 named = {f"{key}.{suffix}": value for key, value in values.items()}
                 twins[twin_id] = updated(twins[twin_id], named, now_ns)
 
+    def forget_predictions(self, slice_id: int, attribute: str) -> None:
+        """Of one attribute of the slice, everywhere: its model does not want them any more."""
+        if slice_id not in self._slices:
+            return
+        name = str(self._slices[slice_id].s_nssai)
+        self.slices[name] = _unpredicted(self.slices[name], lambda a: a.startswith(f"{attribute}."))
+        for cell_id, twin in self.cells.items():
+            self.cells[cell_id] = _unpredicted(twin, lambda a: a == f"{attribute}.{name}")
+
     def apply_prediction(
         self, cell_id: str, slice_id: int, predicted_kbps: float, xapp: str, now_ns: int
     ) -> None:
@@ -215,3 +228,11 @@ class LevelTwo:
             if attribute is not None:
                 changed = {f"demand_kbps.{suffix}": replace(attribute, predicted=prediction)}
                 twins[twin_id] = updated(twin, changed, now_ns)
+
+
+def _unpredicted(twin: Twin, concerns: Callable[[str], bool]) -> Twin:
+    attributes = {
+        name: replace(a, predicted=None) if concerns(name) else a
+        for name, a in twin.attributes.items()
+    }
+    return replace(twin, attributes=attributes)

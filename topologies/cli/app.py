@@ -24,6 +24,7 @@ from topologies.cli import (
     services,
     slices,
     terminal,
+    twin_budget,
     twin_models,
     vm,
     whatif,
@@ -80,6 +81,7 @@ for _resource in resources.RESOURCES:
         _group.command("migrate")(services.migrate)
     if _resource.command == "twin":
         twin_models.add_to(_group)
+        twin_budget.add_to(_group)
     app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(functions.commands, name="vnf", rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
