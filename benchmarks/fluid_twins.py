@@ -62,7 +62,7 @@ class World:
 
     @property
     def windows(self) -> int:
-        return self.asked_kbps.shape[1] // self.window_steps
+        return int(self.asked_kbps.shape[1]) // self.window_steps
 
     def demand_kbps(self) -> FloatArray:
         """[cell, slice, step], the truth."""
@@ -204,7 +204,7 @@ class Agents:
 
 @dataclass(frozen=True)
 class Played:
-    """`seen_kbps`, `reserved_kbps` [cell, slice, step]."""
+    """What a planner achieved on such twins."""
 
     outcome: Outcome
     bytes_per_s: float
@@ -237,11 +237,11 @@ def play(
             payers = payers_of(world, agents, at, seen[:, :, window], plan[:, :, window])
             state, settings = spent(budget, state, payers, Measured(None, 0.0, None))
             for user, spec in enumerate(scenario.users):
-                _set_period(agents, user, settings[spec.name].period_ms, end_step * STEP_S)
-    return _played(world, agents, seen, plan, periods / world.windows)
+                set_period(agents, user, settings[spec.name].period_ms, end_step * STEP_S)
+    return played(world, agents, seen, plan, periods / world.windows)
 
 
-def _set_period(agents: Agents, user: int, period_ms: int, now_s: float) -> None:
+def set_period(agents: Agents, user: int, period_ms: int, now_s: float) -> None:
     if agents.periods_ms[user] != period_ms:
         agents.periods_ms[user] = period_ms
         period_s = period_ms / 1000
@@ -285,9 +285,15 @@ def payers_of(
     return found
 
 
-def _played(
-    world: World, agents: Agents, seen: FloatArray, plan: FloatArray, periods: FloatArray
+def played(
+    world: World,
+    agents: Agents,
+    seen: FloatArray,
+    plan: FloatArray,
+    periods: FloatArray,
+    judged_from_s: float = 0.0,
 ) -> Played:
+    """`seen`, `plan` [cell, slice, window]; judged from a time on, bytes over all of it."""
     scenario, steps = world.scenario, world.window_steps
     rows = [[ap.name for ap in scenario.access_points].index(b) for b in scenario.bottlenecks]
     truth = world.demand_kbps()[rows, :, : world.windows * steps]
@@ -296,8 +302,11 @@ def _played(
     reserved = np.concatenate([late[:, :, :1].repeat(delay, axis=2), late], axis=2)
     reserved = reserved[:, :, : truth.shape[2]]
     means = truth.reshape(*truth.shape[:2], world.windows, steps).mean(axis=3)
+    first = round(judged_from_s / (steps * STEP_S))
+    seen, means = seen[:, :, first:], means[:, :, first:]
+    judged = slice(first * steps, None)
     return Played(
-        outcome=judge(scenario, truth, reserved),
+        outcome=judge(scenario, truth[:, :, judged], reserved[:, :, judged]),
         bytes_per_s=agents.bytes_sent / (world.windows * steps * STEP_S),
         twin_error_ratio=float(np.abs(seen[rows] - means).sum() / means.sum()),
         mean_period_ms={u.name: float(p) for u, p in zip(scenario.users, periods, strict=True)},

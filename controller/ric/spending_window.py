@@ -9,9 +9,10 @@ from typing import Any
 from controller.contracts.twin_budget import EdgeSpent, UserSpent
 from controller.twins.spending import Measured
 
-WINDOW_NS = 10_000_000_000
-SETTLED_NS = 8_000_000_000
-"""Longer than this after a change, what is measured is of the settings now."""
+WINDOW_NS = 20_000_000_000
+"""Several of the longest periods, or a total jumps by whole reports."""
+SETTLED_NS = WINDOW_NS
+"""So long after a change, what is measured is of the settings now."""
 
 
 class SpendingWindow:
