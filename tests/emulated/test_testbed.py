@@ -6,6 +6,8 @@ Everything goes through the commands, as a user's script would.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 from scapy.layers.inet import IP
 from scapy.utils import rdpcap
 
+from controller.contracts import rpc
+from controller.contracts.run_folder import RunFolder
 from tests.conftest import RunningTestbed
 from tests.waiting import wait_until
 
@@ -213,3 +217,45 @@ def test_effects_of_decisions_are_judged_from_packets(testbed: RunningTestbed) -
         return {d["effect"] for d in testbed.commands.json("decision", "list")} - {"pending"}
 
     wait_until(lambda: "verified" in judged(), DECISION_TIMEOUT_S)
+
+
+# -- what twins may cost -------------------------------------------------------------
+
+
+def test_a_twin_budget_is_kept_on_the_wire_beside_the_operators_word(
+    testbed: RunningTestbed,
+) -> None:
+    def shown() -> Any:
+        return testbed.commands.json("twin", "budget", "show")
+
+    def period_ms(ue_id: str) -> int:
+        return int(testbed.commands.json("twin", "model", ue_id)["period_ms"])
+
+    def intervals_ms(ue_id: str, count: int) -> list[float]:
+        local = RunFolder(testbed.run_folder).local_controller_socket("edge1")
+        return list(rpc.call(local, "inter_arrivals")[ue_id][-count:])
+
+    wait_until(lambda: all(u["bytes_per_s"] > 0 for u in shown()["users"]), 15)
+    before = shown()
+    cost = {u["ue_id"]: u["bytes_per_s"] for u in before["users"]}
+    limit = before["total"]["bytes_per_s"] - 0.6 * cost["ue1"]
+    testbed.commands.output("twin", "configure", "--ue", "ue2", "--period-ms", "500")
+    testbed.commands.output("twin", "budget", "set", "--bytes-per-s", f"{limit:.0f}")
+    try:
+        wait_until(lambda: period_ms("ue1") > 900, 10)
+        assert period_ms("ue2") == 500  # said by name
+        wait_until(lambda: min(intervals_ms("ue1", 2)) > 850, 15)
+        assert max(intervals_ms("ue2", 4)) < 850
+        records = testbed.commands.json("decision", "list")
+        mine = [r for r in records if r["xapp"] == "twin-budget"]
+        assert mine and all(r["action"] == "configure_twin" for r in mine)
+        (ric,) = (p for p in testbed.commands.json("status")["processes"] if p["name"] == "ric")
+        os.kill(ric["pid"], signal.SIGKILL)
+        wait_until(lambda: testbed.commands.run("twin", "budget", "show").returncode == 0, 20)
+        assert shown()["budget"]["bytes_per_s"] == round(limit)
+        assert period_ms("ue1") > 900
+    finally:
+        testbed.commands.output("twin", "budget", "clear")
+        testbed.commands.output("twin", "configure", "--ue", "ue2", "--reset")
+    assert (period_ms("ue1"), period_ms("ue2")) == (500, 500)
+    assert shown()["budget"] is None
