@@ -51,7 +51,7 @@ def test_a_budget_lengthens_periods_by_audited_decisions_and_gives_them_back(
     assert json.loads(ric.run.twin_budget.read_text())["budget"]["bytes_per_s"] == 1200
     mine = [d for d in ric.get("decisions") if d["xapp"] == "twin-budget"]
     assert mine and {d["action"] for d in mine} == {"configure_twin"}
-    assert any(line["actor"] == "twin-budget" for line in audited(ric.run, "decision"))
+    assert any(line["caller"] == "twin-budget" for line in audited(ric.run, "decision"))
     configure(ric, {"ue_id": "ue1"}, {"period_ms": 300})
     assert settings(ric, "ue1")["period_ms"] == 300
     assert ric.call("DELETE", "twin-budget").json()["budget"] is None
