@@ -42,7 +42,6 @@ _TOOLS = {  # what must be on PATH: the Debian package that has it
     "iperf3": "iperf3",
 }
 _TOOLS_OF_USERSPACE_MODE = {
-    "dpipe": "vdeplug",
     "vde_plug": "vdeplug",
     "wirefilter": "vde-wirefilter",
 }

@@ -2,13 +2,15 @@
 
 Three small processes a wire, so only links that ask for delay or loss have one.
 The rate of such a link is not the wire's work: the queue trees at both ends do it.
+They are joined by pipes that keep frames whole, not by dpipe: wirefilter mixes up
+frames of both directions that it had to read in parts
+(docs/decisions/0090-wires-of-whole-frames.md).
 """
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import os
-import signal
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ from topologies.errors import WireError
 from topologies.manifest import RUN_ID_VARIABLE, Manifest
 
 _ANSWER_TIMEOUT_S = 2.0
+_F_SETPIPE_SZ = 1031
+_PIPE_BYTES = 1 << 20
+"""A page a frame: room for 256 frames."""
 
 
 @dataclass(frozen=True)
@@ -43,29 +48,53 @@ class Wire:
         self.delay_ms, self.loss_ratio = delay_ms, loss_ratio
         self._socket_path = folder / f"{left.interface}.wire"
         self._log = folder / f"{left.interface}.wire.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, run_id: str, manifest: Manifest) -> None:
         """Start its processes; returns at once, `await_ready` tells that it carries."""
+        from_left, to_filter = _pipe_of_frames()
+        from_filter, to_right = _pipe_of_frames()
+        from_right, to_filter_back = _pipe_of_frames()
+        from_filter_back, to_left = _pipe_of_frames()
+        ends = (
+            from_left, to_filter, from_filter, to_right,
+            from_right, to_filter_back, from_filter_back, to_left,
+        )  # fmt: skip
         filter_command = [
-            "wirefilter", "-M", str(self._socket_path),
-            "-d", _milliseconds(self.delay_ms), "-l", _percent(self.loss_ratio),
-        ]  # fmt: skip
-        command = ["dpipe", *self.left.plug, "=", *filter_command, "=", *self.right.plug]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, RUN_ID_VARIABLE: run_id},
-                process_group=0,  # dpipe cannot be a session leader
-            )
-        manifest.record_process(self._process.pid, f"wire {self.left.interface}")
+            *("wirefilter", "-M", str(self._socket_path)),
+            *("-d", _milliseconds(self.delay_ms), "-l", _percent(self.loss_ratio)),
+        ]
+        sides = {"ALTERNATE_STDIN": str(from_right), "ALTERNATE_STDOUT": str(to_right)}
+        environment = {**os.environ, RUN_ID_VARIABLE: run_id, **sides}
+        try:
+            with self._log.open("ab") as log:
+                for command, source, sink, kept in (
+                    (filter_command, from_left, to_left, (from_right, to_right)),
+                    (self.left.plug, from_filter_back, to_filter, ()),
+                    (self.right.plug, from_filter, to_filter_back, ()),
+                ):
+                    started = subprocess.Popen(
+                        command,
+                        stdin=source,
+                        stdout=sink,
+                        stderr=log,
+                        pass_fds=kept,
+                        env=environment,
+                        process_group=0,
+                    )
+                    self._processes.append(started)
+                    manifest.record_process(started.pid, f"wire {self.left.interface}")
+        finally:
+            for end in ends:
+                os.close(end)
+
+    @property
+    def filter_pid(self) -> int:
+        return self._processes[0].pid
 
     @property
     def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return bool(self._processes) and all(p.poll() is None for p in self._processes)
 
     def require_alive(self) -> None:
         if not self.alive:
@@ -103,11 +132,17 @@ class Wire:
 
     def stop(self) -> None:
         """End its three processes; the taps stay."""
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait()
+
+
+def _pipe_of_frames() -> tuple[int, int]:
+    """(read end, write end) of a pipe that gives each write as one piece (pipe(2), O_DIRECT)."""
+    ends = os.pipe2(os.O_DIRECT | os.O_CLOEXEC)
+    fcntl.fcntl(ends[1], _F_SETPIPE_SZ, _PIPE_BYTES)
+    return ends
 
 
 def _read_until(connection: socket.socket, end: bytes) -> bytes:

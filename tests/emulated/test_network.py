@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import statistics
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import pytest
 from controller.contracts.addressing import CENTRE_IP, GATEWAY_MAC, ipv6_of
 from controller.contracts.slices import TrafficClass, dscp_of
 from tests.emulated import networks, plain_forwarding
-from tests.emulated.paced_udp import send_and_count
+from tests.emulated.paced_udp import Arrivals, send_and_count
 from tests.waiting import wait_until
 from topologies import packet_sockets
 from topologies.namespaces import run
@@ -132,6 +136,27 @@ class TestDelays:
         finally:
             wire.set_loss(0.0)
             wire.set_delay(networks.CLOUD_DELAY_MS)
+
+    def test_a_stalled_wire_keeps_frames_whole(self, testbed: Any) -> None:
+        """While its filter stands still frames of both ways wait; none is lost or mixed up."""
+        wire = testbed.network.wires[testbed.network.plan.port_of_host("cloud").interface]
+        to_cloud = ("bg-src", "cloud", (testbed.service("task").address, 7002))
+        from_cloud = ("cloud", "ue2", (testbed.session_ip("ue2", 1), 7002))
+
+        def send(source: str, sink: str, address: tuple[str, int]) -> Arrivals:
+            namespaces = testbed.netns(source), testbed.netns(sink)
+            return send_and_count(*namespaces, address, 4.0, duration_s=1.5, dscp=BEST_EFFORT)
+
+        with ThreadPoolExecutor() as senders:
+            both_ways = [senders.submit(send, *way) for way in (to_cloud, from_cloud)]
+            for _ in range(3):
+                time.sleep(0.25)
+                os.kill(wire.filter_pid, signal.SIGSTOP)
+                time.sleep(0.15)
+                os.kill(wire.filter_pid, signal.SIGCONT)
+            arrivals = [way.result() for way in both_ways]
+        assert [a.received for a in arrivals] == [a.sent for a in arrivals]
+        assert max(max(a.delays_ms) for a in arrivals) > 100, "the wire never stood still"
 
 
 class TestPorts:

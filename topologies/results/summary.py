@@ -76,6 +76,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         "leaks": {
             "unknown_slice_frames": _leaked(measured, UNKNOWN_SLICE),
             "by_host": {item["host"]: item["frames_by_slice"] for item in measured.leaks},
+            "examples": {item["host"]: item["examples"] for item in measured.leaks},
         },
         "loop_latency_ms": loop_latency(decided, inventory.centre_delay_ms),
         "decisions": decision_counts(decided),
