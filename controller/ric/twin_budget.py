@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -30,7 +30,15 @@ from controller.ric.neighbours import local_controllers
 from controller.ric.payers import COARSE, Payers, said_by_budget
 from controller.ric.spending_window import SpendingWindow
 from controller.ric.twin_control import TwinControl
-from controller.twins.spending import Setting, SpendingState, spent
+from controller.twins.spending import (
+    TOTAL_TOLERANCE_RATIO,
+    Measured,
+    Payer,
+    Setting,
+    SpendingState,
+    rate_bytes_per_s,
+    spent,
+)
 from controller.twins.twin import Twin
 
 log = logging.getLogger(__name__)
@@ -70,7 +78,8 @@ class BudgetKeeper:
         self.window = SpendingWindow()
         self.budget: TwinBudget | None = inventory.twins.budget
         self.represented: Represented | None = None
-        self.alarm: str | None = None
+        self._unkept: str | None = None
+        self._trouble: str | None = None
         if self._path.exists():
             kept = orjson.loads(self._path.read_bytes())
             self.budget = TwinBudget.model_validate(kept["budget"]) if kept["budget"] else None
@@ -96,6 +105,7 @@ class BudgetKeeper:
             await self._represent()
 
     def _wanted(self, event: str, who: str, wanted: TwinBudget | Represented | None) -> None:
+        self._trouble = None
         self._audit.note(event, who, wanted=wanted.model_dump(mode="json") if wanted else None)
         content = {
             "budget": self.budget.model_dump(mode="json") if self.budget else None,
@@ -105,9 +115,14 @@ class BudgetKeeper:
         try:
             unfinished.write_bytes(orjson.dumps(content))
             os.replace(unfinished, self._path)
-            self.alarm = None
+            self._unkept = None
         except OSError as error:  # as for overrides: control goes on, until a restart
-            self.alarm = f"{self._path.name}: {error.strerror}; forgotten at a restart"
+            self._unkept = f"{self._path.name}: {error.strerror}; forgotten at a restart"
+
+    @property
+    def alarm(self) -> str | None:
+        """What could not be kept, or cannot be met."""
+        return self._unkept or self._trouble
 
     # -- the loop -----------------------------------------------------------------
 
@@ -122,8 +137,8 @@ class BudgetKeeper:
                 if self.budget is not None and step % SPENDING_STEPS == 0:
                     await self._spend()
             except RicError as error:
-                self.alarm = f"twin budget: {error.message}"
-                log.warning("%s", self.alarm)
+                self._trouble = f"twin budget: {error.message}"
+                log.warning("%s", self._trouble)
 
     async def _measure(self) -> None:
         answers = await asyncio.gather(
@@ -147,6 +162,7 @@ class BudgetKeeper:
         of_payers = sum(self.window.user_bytes_per_s(p.ue_id) for p in payers)
         measured = self.window.measured(of_payers)
         self._state, settings = spent(self.budget, self._state, payers, measured)
+        self._trouble = _too_little(self.budget, payers, settings, measured)
         now = said_by_budget(self._control.overrides)
         own = {p.ue_id: p.own_ms for p in payers}
         groups: dict[Setting, list[str]] = {}
@@ -237,3 +253,16 @@ class BudgetKeeper:
 
 def _changes(setting: Setting) -> dict[str, Any]:
     return {"period_ms": setting.period_ms, **(COARSE if setting.is_coarse else {})}
+
+
+def _too_little(
+    budget: TwinBudget, payers: Sequence[Payer], settings: Mapping[str, Setting], measured: Measured
+) -> str | None:
+    """One line when even everybody's longest period costs more."""
+    if any(settings[p.ue_id].period_ms < p.longest_ms for p in payers):
+        return None
+    periods = {p.ue_id: settings[p.ue_id].period_ms for p in payers}
+    least = rate_bytes_per_s(payers, periods) + measured.other_bytes_per_s
+    if least <= budget.bytes_per_s * (1 + TOTAL_TOLERANCE_RATIO):
+        return None
+    return f"twin budget: {budget.bytes_per_s:g} bytes/s cannot be kept, about {least:.0f} is least"
