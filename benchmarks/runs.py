@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 TESTBED = REPOSITORY / "testbed.sh"
 RESULTS = REPOSITORY / "results" / "bench"
+SETTINGS = os.environ.get("HOLON_BENCH_SETTINGS", "").split()
+"""For every testbed a benchmark brings up, as `key=value`, e.g. another northbound_port."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,10 @@ class Finished:
 def testbed(*arguments: str, timeout_s: float = 600) -> Finished:
     """Run `./testbed.sh ARGUMENTS`; raises `CalledProcessError` with its last lines."""
     started_s = time.monotonic()
+    settings = SETTINGS if arguments[0] in ("up", "run") else []
+    own = [word for setting in settings for word in ("--set", setting)]
     done = subprocess.run(
-        [str(TESTBED), *arguments], capture_output=True, text=True, timeout=timeout_s
+        [str(TESTBED), *arguments, *own], capture_output=True, text=True, timeout=timeout_s
     )
     if done.returncode != 0:
         raise SystemExit(

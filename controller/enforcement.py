@@ -25,6 +25,7 @@ from controller.functions import Functions, with_functions
 from controller.handover import HandoverMode
 from controller.intent_documents import attach_document, reserve_document, restored
 from controller.journal import Journal
+from controller.metering import share_kbps
 from controller.migrations import Migrations
 from controller.moves import Moves
 from controller.network_state import NetworkState, initial_state
@@ -44,12 +45,13 @@ from controller.reservations import (
 )
 from controller.ric.measurement import CounterSample
 from controller.ryu_client import RyuClient
+from controller.scheduling import Schedules
 from controller.service_paths import ServicePaths, served_as_leased
 from controller.slice_changes import Beside, SliceChanges, SliceOutcome, nothing_beside
 from controller.slice_life import Document
 from controller.switch_fingerprint import Fingerprints
 from controller.switches import Switches
-from controller.user_bytes import UserBytes, class_counts
+from controller.user_bytes import UserBytes, class_counts, user_meter_counts
 from controller.watch import Watch
 
 
@@ -62,15 +64,16 @@ class Enforcer:
         state = with_functions(served_as_leased(initial_state(inventory), inventory, run), run)
         self._switches = Switches(network, state, self._ryu)
         self.migrations = Migrations(run, inventory, ServicePaths(self._switches))
-        self.functions = Functions(run, self._switches)
         self._database = SwitchDatabase(run.ovsdb_socket)
         self._control = SwitchControl(run.ovs)
+        self.functions = Functions(run, self._switches, self._settle, self.migrations.used_bytes)
         self._queues = PortQueues(self._database, self._control)
         self._queues_in_doubt: set[str] = set()
         self._moves = Moves(self._switches)
         self._slices = SliceChanges(inventory, self._switches, self._apply_queues)
         self._user_bytes = UserBytes()
         self._journal = Journal(run.intents)
+        self._schedules = Schedules(self._switches, self._journal)
         self.repairs = Repairs()
         self._watch = Watch(self._switches, Fingerprints(run.ovs), self.repairs, self._check_queues)
         self._watching: asyncio.Task[None] | None = None
@@ -258,6 +261,16 @@ class Enforcer:
         queues = queue_diff(self.network, cell, before, after)
         return Change.diff([meter_change(self.network, cell, before, after)], queues)
 
+    async def schedule(
+        self, slice_id: int, shares: Mapping[str, float], dry_run: bool = False
+    ) -> EnforcementResult:
+        """Users' shares within a slice; see `Schedules.schedule`."""
+        return self._refused(await self._schedules.schedule(slice_id, shares, dry_run))
+
+    def user_limit_kbps(self, ue_id: str, slice_id: int) -> int | None:
+        """What a user may be sent in a slice, where it is now; None: nothing limits it."""
+        return share_kbps(self.network, self.state, ue_id, slice_id)
+
     # -- handovers ----------------------------------------------------------------
 
     async def handover(
@@ -311,14 +324,18 @@ class Enforcer:
         Raises `rpc.RpcError` when Ryu is away, `SwitchDatabaseError` when vswitchd is.
         """
         if settle:
-            await self._control.command("revalidator/wait")
+            await self._settle()
         at_ns = time.time_ns()
         answers = await self._switches.read_counters()
         self._user_bytes.add(self.network, answers)
         return assemble(self.network, self._switches.meter_uses, answers, at_ns)
 
+    async def _settle(self) -> None:
+        await self._control.command("revalidator/wait")
+
     async def sample(self) -> CounterSample:
         """Bytes by (cell, slice, class) downlink, and by (user, cell)."""
         counters = await self.counters()
         classes = class_counts(self.network, counters)
-        return CounterSample(counters.at_ns, classes, self._user_bytes.totals())
+        totals, metered = self._user_bytes.totals(), user_meter_counts(counters)
+        return CounterSample(counters.at_ns, classes, totals, metered)

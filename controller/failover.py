@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from controller.contracts.addressing import COLLECTOR_IP
 from controller.contracts.inventory import Cell, PortRole, SwitchRole
@@ -69,7 +70,8 @@ class Detour:
         return tuple(hop.back for hop in reversed(self.up))
 
 
-def detours(network: Network) -> dict[str, Detour]:
+@lru_cache(maxsize=4)
+def detours(network: Network) -> Mapping[str, Detour]:
     """Access point's switch -> its detour; only those that have one."""
     hops = _hops(network)
     found = {}

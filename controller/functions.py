@@ -8,17 +8,20 @@ a restarted controller must not open a firewall.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from controller.contracts import rpc
+from controller.contracts.inventory import Host
 from controller.contracts.run_folder import RunFolder
-from controller.errors import EnforcementError, UnknownTargetError
+from controller.errors import EnforcementError, SwitchDatabaseError, UnknownTargetError
 from controller.function_chain import order
 from controller.network_state import ChainedFunction, NetworkState
+from controller.network_view import Network
 from controller.outcome import EnforcementResult, confirmations_of
 from controller.reconcile import Change, difference
 from controller.rules import compile_attachments
@@ -47,10 +50,23 @@ def with_functions(state: NetworkState, run: RunFolder) -> NetworkState:
 class Functions:
     """One change at a time. Raises `UnknownTargetError`, `EnforcementError`, `rpc.RpcError`."""
 
-    def __init__(self, run: RunFolder, switches: Switches) -> None:
-        self._run, self._switches = run, switches
-        self._network = switches.network
+    def __init__(
+        self,
+        run: RunFolder,
+        switches: Switches,
+        settle: Callable[[], Awaitable[object]],
+        held_bytes: Callable[[str], int],
+    ) -> None:
+        """`settle`: lets vswitchd credit what it forwarded so far; see `_send`.
+        `held_bytes`: what services hold in a server's memory."""
+        self._run, self._switches, self._settle = run, switches, settle
+        self._held_bytes = held_bytes
         self._lock = asyncio.Lock()
+
+    @property
+    def _network(self) -> Network:
+        """With the slices of the moment."""
+        return self._switches.network
 
     def used_bytes(self, host: str) -> int:
         placed = self._switches.state.functions.values()
@@ -77,16 +93,17 @@ class Functions:
             before = self._switches.state
             old = before.functions.get(name)
             wanted = self._checked(name, service, host, deny, old)
+            sources = [self._session_ip(ue_id, service) for ue_id in deny]
             switches = order(self._network, wanted, self._service_host(service))
             if dry_run:
                 return EnforcementResult(diff=self._diff(switches, before.chained(wanted)))
-            sources = [self._session_ip(ue_id, service) for ue_id in deny]
             address = next(s for s in self._network.inventory.services if s.name == service).address
             await self._emulation(
                 "place_function", name=name, host=host, address=address, deny=sources
             )
-            result = await self._apply(switches, before.chained(wanted))
-            if old is not None and old.host != host:
+            moves = old is not None and old.host != host
+            result = await self._apply(switches, before.chained(wanted), DRAIN_S * moves)
+            if old is not None and moves:
                 await asyncio.sleep(DRAIN_S)
                 settled = ChainedFunction(name, service, host, tuple(deny))
                 await self._apply(list(reversed(switches)), self._switches.state.chained(settled))
@@ -130,6 +147,8 @@ class Functions:
             raise EnforcementError(
                 f"{host} has addresses of {service}'s slice; a function needs a server without"
             )
+        if old is None or old.host != host:
+            self._refuse_full(server)
         if old is not None and old.service != service:
             raise EnforcementError(f"function {name} is for {old.service}; remove it first")
         others = [f for f in self._switches.state.functions.values() if f.name != name]
@@ -138,6 +157,18 @@ class Functions:
             raise EnforcementError(f"service {service} has function {taken} already")
         draining = old.host if old is not None and old.host != host else None
         return ChainedFunction(name, service, host, tuple(deny), draining)
+
+    def _refuse_full(self, server: Host) -> None:
+        if server.memory_bytes is None:
+            return
+        free_bytes = (
+            server.memory_bytes - self._held_bytes(server.name) - self.used_bytes(server.name)
+        )
+        if free_bytes < FUNCTION_BYTES:
+            raise EnforcementError(
+                f"{server.name} is full: a function needs {FUNCTION_BYTES} bytes, "
+                f"{free_bytes} of {server.memory_bytes} are free"
+            )
 
     def _session_ip(self, ue_id: str, service: str) -> str:
         slice_id = next(s.slice_id for s in self._network.inventory.services if s.name == service)
@@ -151,10 +182,12 @@ class Functions:
         service = next(s for s in self._network.inventory.services if s.name == name)
         return self._switches.state.service_host(service)
 
-    async def _apply(self, switches: Sequence[str], after: NetworkState) -> EnforcementResult:
+    async def _apply(
+        self, switches: Sequence[str], after: NetworkState, pause_s: float = 0.0
+    ) -> EnforcementResult:
         before = self._switches.state
         diff = self._diff(switches, after)
-        answers = await self._send(switches, before, after)
+        answers = await self._send(switches, before, after, pause_s)
         if not all(a.confirmed for a in answers.values()):
             undoing = await asyncio.gather(*(self._switches.reconcile(s) for s in switches))
             words = "; ".join(a.detail for a in answers.values() if not a.confirmed)
@@ -164,11 +197,20 @@ class Functions:
         return EnforcementResult(confirmations_of(answers), diff)
 
     async def _send(
-        self, switches: Sequence[str], before: NetworkState, after: NetworkState
+        self,
+        switches: Sequence[str],
+        before: NetworkState,
+        after: NetworkState,
+        pause_s: float = 0.0,
     ) -> dict[str, Answer]:
+        """One switch after the other; `pause_s` between two, for what is under way."""
         answers: dict[str, Answer] = {}
         async with self._switches.holding(switches):
             for switch in switches:
+                await asyncio.sleep(pause_s if answers else 0.0)
+                # What is not credited yet would be to the new way, and the packet balance is off.
+                with contextlib.suppress(SwitchDatabaseError):
+                    await self._settle()
                 answers |= await self._switches.send({switch: self._change(switch, before, after)})
         return answers
 

@@ -19,6 +19,8 @@ ReservationKey = tuple[int, TrafficClass]
 
 MIN_QUEUE_KBPS = 12
 """OVS refuses to shape an HTB class below 12 kbit/s."""
+SHARES_TOLERANCE = 1e-6
+"""Three thirds are 1."""
 SHARED_CLASSES = frozenset({TrafficClass.CONTROL, TrafficClass.BEST_EFFORT})
 """Their queue is shared by all slices, so one slice cannot reserve in it."""
 
@@ -286,4 +288,24 @@ def check_migrate(
             f"{server.host} is full: {service} needs {state_bytes} bytes, "
             f"{server.memory_bytes - server.used_bytes} of {server.memory_bytes} are free",
         )
+    return None
+
+
+def check_schedule(shares: Mapping[str, float]) -> Rejection | None:
+    """Shares of one slice are of the same whole."""
+    total = sum(shares.values())
+    if total <= 1 + SHARES_TOLERANCE:
+        return None
+    return Rejection("bounds", f"shares sum to {total:.3f}; at most 1")
+
+
+def check_migrate_twin(ue_id: str, serving_edge: str, edge: str) -> Rejection | None:
+    if serving_edge == edge:
+        return Rejection("no_change", f"the twin of {ue_id} lives at {edge} already")
+    return None
+
+
+def check_offload(service: str, place: str, to: str) -> Rejection | None:
+    if place == to:
+        return Rejection("no_change", f"tasks for {service} are worked on at {to} already")
     return None

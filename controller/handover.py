@@ -34,7 +34,8 @@ class Phase:
     steps: tuple[tuple[str, ...], ...]
     wait_ms: int = 0
     after_break_ms: int = 0
-    """Not before so long after the first phase was confirmed."""
+    """Not before so long after the first phase was sent: its rules take as long to take effect
+    as those that end the interruption, so the interruption is this, not this and a round trip."""
 
 
 @dataclass(frozen=True)

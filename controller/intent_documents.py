@@ -2,7 +2,7 @@
 
 An intent says how something shall be from now on, whole, never how it changes: so
 the newest of a target counts, and replaying a journal ends where it ended before.
-A new kind of intent is a function in `APPLY` and a maker beside the two here.
+A new kind of intent is a function in `APPLY` and a maker beside the three here.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ def attach_document(ue_id: str, cell_id: str) -> dict[str, Any]:
     return {"kind": "attach", "ue_id": ue_id, "cell_id": cell_id}
 
 
+def schedule_document(slice_id: int, shares: Mapping[str, float]) -> dict[str, Any]:
+    """The slice's users shall have exactly these shares."""
+    return {"kind": "schedule", "slice_id": slice_id, "shares": dict(shares)}
+
+
 def _reserve(state: NetworkState, document: Document) -> NetworkState:
     held = [Reservation.model_validate(r) for r in document["reservations"]]
     return state.reserved(document["cell_id"], held)
@@ -36,9 +41,14 @@ def _attach(state: NetworkState, document: Document) -> NetworkState:
     return state.attached(document["ue_id"], Attachment.at(document["cell_id"]))
 
 
+def _schedule(state: NetworkState, document: Document) -> NetworkState:
+    return state.scheduled(int(document["slice_id"]), document["shares"])
+
+
 APPLY: dict[str, Callable[[NetworkState, Document], NetworkState]] = {
     "reserve": _reserve,
     "attach": _attach,
+    "schedule": _schedule,
 }
 """By the document's `kind`."""
 

@@ -85,7 +85,8 @@ def _meter(meter_id: int, rate_kbps: int, use: MeterUse) -> Meter:
 def user_meters(
     network: Network, state: NetworkState, switch: str
 ) -> tuple[list[Flow], dict[int, Meter]]:
-    """Table 3: users of slices with a limit; up on the air, down at each carrying cell."""
+    """Table 3: users of slices with a limit; up on the air, down at each carrying cell.
+    A share (decision `schedule`) limits downlink only."""
     if not network.inventory.slicing:
         return [], {}
     flows: list[Flow] = []
@@ -94,12 +95,12 @@ def user_meters(
     direction = Direction.UP if on_air else Direction.DOWN
     for cell_id, ue_id in _metered_here(network, state, switch, on_air):
         for session in network.users[ue_id].sessions:
-            limit_mbps = network.slices[session.slice_id].user_max_mbps
-            if limit_mbps is None:
+            limit_kbps = _limit_kbps(network, state, ue_id, session.slice_id, cell_id)
+            if limit_kbps is None:
                 continue
             meter_id = _user_meter_id(network, ue_id, session.slice_id, direction)
             use = MeterUse(cell_id, session.slice_id, None, direction, ue_id)
-            meters[meter_id] = _meter(meter_id, round(limit_mbps * 1000), use)
+            meters[meter_id] = _meter(meter_id, limit_kbps, use)
             matches: list[MatchFields] = [v.sent_to(session.ip) for v in IP_VERSIONS]
             if on_air:
                 port_no = network.hosts[network.users[ue_id].host].port_no
@@ -108,6 +109,32 @@ def user_meters(
                 rule(USER_METER, 100, match, meter_id=meter_id, goto=FORWARD) for match in matches
             ]
     return flows, meters
+
+
+def _limit_kbps(
+    network: Network, state: NetworkState, ue_id: str, slice_id: int, cell_id: str
+) -> int | None:
+    """The lower of the slice's limit and the user's share; the air (cell \"\") knows no shares."""
+    limits = []
+    if (limit_mbps := network.slices[slice_id].user_max_mbps) is not None:
+        limits.append(round(limit_mbps * 1000))
+    ratio = state.shares.get(slice_id, {}).get(ue_id)
+    if ratio is not None and cell_id:
+        rate_kbps = slice_rate_kbps(network, state, network.cells[cell_id], slice_id)
+        limits.append(max(LEAST_RATE_KBPS, round(ratio * rate_kbps)))
+    return min(limits, default=None)
+
+
+def slice_rate_kbps(network: Network, state: NetworkState, cell: Cell, slice_id: int) -> int:
+    """What all classes of a slice together may send in a cell, downlink."""
+    held = state.reservations.get(cell.cell_id, {})
+    pairs = [key for key in network.pairs_of(cell.cell_id) if key[0] == slice_id]
+    return min(cell.down_kbps, sum(ceiling_kbps(cell, held.get(key)) for key in pairs))
+
+
+def share_kbps(network: Network, state: NetworkState, ue_id: str, slice_id: int) -> int | None:
+    """The limit of a user in the cell that serves it; None: it has none."""
+    return _limit_kbps(network, state, ue_id, slice_id, state.serving_cell(ue_id))
 
 
 def _metered_here(

@@ -93,9 +93,9 @@ class Moves:
             if phase.after_break_ms:
                 left_s = broken_s + phase.after_break_ms / 1000 - time.monotonic()
                 await asyncio.sleep(max(0.0, left_s))
-            found = await self._enter(ue_id, phase)
+            found, sent_s = await self._enter(ue_id, phase)
             if index == 0:
-                broken_s = time.monotonic()
+                broken_s = sent_s
             answers = _merged(answers, found)
             if not all(a.confirmed for a in found.values()):
                 self._switches.state = self._state.attached(ue_id, before)
@@ -106,26 +106,31 @@ class Moves:
         hops_ns = {"enforced": enforced_ns, "confirmed": time.time_ns()}
         return EnforcementResult(confirmations_of(answers), diff, hops_ns)
 
-    async def _enter(self, ue_id: str, phase: Phase) -> dict[str, Answer]:
-        """One phase, its groups in order; stops at the first group that fails."""
+    async def _enter(self, ue_id: str, phase: Phase) -> tuple[dict[str, Answer], float]:
+        """One phase, its groups in order; stops at the first group that fails.
+
+        Returns the answers, and when (monotonic, s) the first group was sent.
+        """
         await asyncio.sleep(phase.wait_ms / 1000)
         answers: dict[str, Answer] = {}
+        sent_s = 0.0
         async with self._switches.holding(itertools.chain(*phase.steps)):
             before = self._state
             after = before.attached(ue_id, phase.attachment)
             for group in phase.steps:
                 changes = {name: self._moved(name, before, after) for name in group}
+                sent_s = sent_s or time.monotonic()
                 answers.update(await self._switches.send(changes))
                 if not all(a.confirmed for a in answers.values()):
-                    return answers
+                    return answers, sent_s
             self._switches.state = self._state.attached(ue_id, phase.attachment)
-        return answers
+        return answers, sent_s
 
     async def _clear(self, ue_id: str, phases: Sequence[Phase], lock: asyncio.Lock) -> None:
         """A phase that fails leaves its switches to the watch, which knows the new state."""
         try:
             for phase in phases:
-                answers = await self._enter(ue_id, phase)
+                answers, _ = await self._enter(ue_id, phase)
                 self._switches.state = self._state.attached(ue_id, phase.attachment)
                 for name, answer in answers.items():
                     if not answer.confirmed:

@@ -58,6 +58,8 @@ class NetworkState:
     service_hosts: Mapping[str, str] = field(default_factory=dict)
     """Service name -> host that serves it, where that is not the inventory's."""
     functions: Mapping[str, ChainedFunction] = field(default_factory=dict)
+    shares: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """slice_id -> ue_id -> share (0-1) of what the slice may send in the user's cell."""
 
     def attached(self, ue_id: str, attachment: Attachment) -> NetworkState:
         return replace(self, attachments={**self.attachments, ue_id: attachment})
@@ -73,7 +75,8 @@ class NetworkState:
     def without_slice(self, slice_id: int) -> NetworkState:
         """The slice and all it holds are gone."""
         left = {i: live for i, live in self.slices.items() if i != slice_id}
-        return replace(self, slices=left).holding(lambda key: key[0] != slice_id)
+        state = self.scheduled(slice_id, {})
+        return replace(state, slices=left).holding(lambda key: key[0] != slice_id)
 
     def holding(self, keep: Callable[[PairKey], bool], cell_id: str | None = None) -> NetworkState:
         """Without the reservations (in one cell, or in all) of pairs that are not to be kept."""
@@ -84,6 +87,11 @@ class NetworkState:
             for name, held in self.reservations.items()
         }
         return replace(self, reservations=reservations)
+
+    def scheduled(self, slice_id: int, shares: Mapping[str, float]) -> NetworkState:
+        """With exactly these shares in the slice; none: nobody is limited by one."""
+        others = {i: s for i, s in self.shares.items() if i != slice_id}
+        return replace(self, shares={**others, slice_id: dict(shares)} if shares else others)
 
     def served_by(self, service: str, host: str) -> NetworkState:
         return replace(self, service_hosts={**self.service_hosts, service: host})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from controller.contracts.addressing import COLLECTOR_IP, session_ip
@@ -43,9 +44,10 @@ class LocalAddress:
     ip: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
-    """Facts of the inventory by what rules ask for. Read only."""
+    """Facts of the inventory by what rules ask for. Read only; equal to itself only, so that
+    what follows from it alone is worked out once."""
 
     inventory: Inventory
     switches: Mapping[str, Switch]
@@ -75,11 +77,11 @@ class Network:
         """Live pairs of users' slices that the cell carries."""
         return tuple(key for key in self.pairs if self.covers(cell_id, key[0]))
 
-    @property
+    @cached_property
     def core(self) -> str:
         return next(s.name for s in self.switches.values() if s.role is SwitchRole.CORE)
 
-    @property
+    @cached_property
     def all_pairs(self) -> tuple[PairKey, ...]:
         """Pairs that may be seen between switches: users', infrastructure's, the filler's."""
         shared = [INFRASTRUCTURE_SLICE_ID]

@@ -6,6 +6,7 @@ The plain forms are the JSON of `switch_program.py` (`Flow.as_json`, `Meter.as_j
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from ryu.ofproto import ofproto_v1_3 as ofp
@@ -255,7 +256,13 @@ def error_words(error: Any) -> str:
 
 
 def _match(fields: Mapping[str, int | str]) -> Any:
-    return parser.OFPMatch(**{name: _wire(value) for name, value in fields.items()})
+    return _match_of(tuple(fields.items()))
+
+
+@lru_cache(maxsize=4096)
+def _match_of(fields: tuple[tuple[str, int | str], ...]) -> Any:
+    """Never changed once it is made; switches share most, and making one is slow."""
+    return parser.OFPMatch(**{name: _wire(value) for name, value in fields})
 
 
 def _wire(value: int | str) -> Any:

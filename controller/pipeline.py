@@ -84,7 +84,7 @@ USER_METER = Table(
     3,
     "user_meter",
     "a user's share of a slice, where the slice limits users",
-    _fields("in_port metadata eth_type ipv4_dst ipv6_dst"),
+    _fields("in_port metadata eth_type ipv4_src ipv4_dst ipv6_src ipv6_dst"),
     (4,),
     Miss.CONTINUE,
 )
@@ -165,8 +165,8 @@ def rule(
     goto: Table | None = None,
 ) -> Flow:
     """A flow of `table`. Raises `UndeclaredMatchError` for what the table does not declare."""
-    undeclared = match.keys() - table.matches
-    if undeclared:
+    if not match.keys() <= table.matches:
+        undeclared = match.keys() - table.matches
         raise UndeclaredMatchError(
             f"table {table.table_id} ({table.name}) does not match on "
             f"{', '.join(sorted(undeclared))}; declared: {', '.join(sorted(table.matches))}"

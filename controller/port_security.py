@@ -8,7 +8,9 @@ know the gateway from their configuration, so no neighbour discovery is let in a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
 
 from controller.contracts.addressing import (
     COLLECTOR_IP,
@@ -61,9 +63,14 @@ def _trusted(port: Port) -> Iterator[Flow]:
         yield rule(PORT_SECURITY, 300, match, goto=CLASSIFY)
 
 
-def _refused() -> Iterator[Flow]:
+@cache
+def _refused() -> tuple[Flow, ...]:
     """What no port may send. The same on every port, so it costs a switch the same
     number of rules however many ports it has."""
+    return tuple(_refusals())
+
+
+def _refusals() -> Iterator[Flow]:
     # Open vSwitch matches the type behind a tag: without this rule a tagged frame passes.
     yield rule(PORT_SECURITY, 600, {"vlan_vid": _ANY_TAG}, kind=Kind.UNSUPPORTED)
     icmpv6: MatchFields = {"eth_type": IPV6, "ip_proto": _ICMPV6}
@@ -127,10 +134,25 @@ def classify(network: Network, switch: str) -> Iterator[Flow]:
     """Table 1."""
     hosts = [network.hosts[p.peer] for p in network.edge_ports(switch)]
     entering = {a.slice_id for h in hosts for a in network.local_addresses[h.name]}
+    everywhere = _classes(network)
     for slice_id in sorted(entering):
-        yield from _at_edge(network, slice_id)
+        yield from everywhere.at_edge[slice_id]
     if any(p.role is PortRole.INFRASTRUCTURE for p in network.ports[switch]):
-        yield from _between_switches(network)
+        yield from everywhere.between_switches
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """Rules of table 1, the same on every switch that has them; `at_edge` by slice."""
+
+    at_edge: Mapping[int, tuple[Flow, ...]]
+    between_switches: tuple[Flow, ...]
+
+
+@lru_cache(maxsize=4)
+def _classes(network: Network) -> _Classes:
+    at_edge = {slice_id: tuple(_at_edge(network, slice_id)) for slice_id in network.slice_ids}
+    return _Classes(at_edge, tuple(_between_switches(network)))
 
 
 def _at_edge(network: Network, slice_id: int) -> Iterator[Flow]:

@@ -12,7 +12,7 @@ from typing import Any
 from controller.contracts.inventory import Cell, Port, Reservation
 from controller.contracts.queue_tree import QueueRates
 from controller.errors import ReservationError, UnknownTargetError
-from controller.metering import slice_meters
+from controller.metering import slice_meters, user_meters
 from controller.network_state import NetworkState, shaped
 from controller.network_view import Network
 from controller.queues import Queues, port_queues
@@ -74,9 +74,11 @@ def down_port(network: Network, cell: Cell) -> Port:
 
 
 def meter_change(network: Network, cell: Cell, before: NetworkState, after: NetworkState) -> Change:
-    """Rates only: no flow, and no meter comes or goes."""
-    old = slice_meters(network, before, cell.switch)
-    new = slice_meters(network, after, cell.switch)
+    """Rates only: no flow, and no meter comes or goes. Users' shares are of their slice's rate."""
+    old, new = (
+        {**slice_meters(network, state, cell.switch), **user_meters(network, state, cell.switch)[1]}
+        for state in (before, after)
+    )
     return Change(cell.switch, meters_modify=tuple(m for i, m in new.items() if old[i] != m))
 
 

@@ -6,6 +6,7 @@ Rules grow as users × switches on their path plus slices × switches, never use
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from controller.egress import egress_rules
 from controller.errors import NetworkDescriptionError
@@ -33,14 +34,9 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
     """Everything `switch` should carry. Raises `NetworkDescriptionError`."""
     user_flows, user_limits = user_meters(network, state, switch)
     flows = [
-        *miss_rules(),
-        *port_security(network, switch),
-        *classify(network, switch),
-        *isolation(network),
+        *_standing(network, switch),
         *user_flows,
         *forward(network, state, switch),
-        *detour_rules(network, switch),
-        *egress_rules(network, switch),
         *chain_rules(network, state, switch),
     ]
     return SwitchProgram(
@@ -48,6 +44,19 @@ def compile_switch(network: Network, state: NetworkState, switch: str) -> Switch
         flows=_by_key(switch, flows),
         meters={**slice_meters(network, state, switch), **user_limits},
         groups=groups(network, switch),
+    )
+
+
+@lru_cache(maxsize=64)
+def _standing(network: Network, switch: str) -> tuple[Flow, ...]:
+    """The part that lives as long as the network's slices do, whoever is where."""
+    return (
+        *miss_rules(),
+        *port_security(network, switch),
+        *classify(network, switch),
+        *isolation(network),
+        *detour_rules(network, switch),
+        *egress_rules(network, switch),
     )
 
 
@@ -70,8 +79,13 @@ def compile_network(
     return {name: compile_switch(network, state, name) for name in names}
 
 
-def isolation(network: Network) -> Iterator[Flow]:
+@lru_cache(maxsize=4)
+def isolation(network: Network) -> tuple[Flow, ...]:
     """Table 2: one rule a slice and IP version; one foot outside is dropped and counted."""
+    return tuple(_isolation(network))
+
+
+def _isolation(network: Network) -> Iterator[Flow]:
     for slice_id in network.slice_ids:
         here: MatchFields = {"metadata": matched(of_slice(slice_id))}
         for version in IP_VERSIONS:
@@ -86,7 +100,8 @@ def isolation(network: Network) -> Iterator[Flow]:
 def _by_key(switch: str, flows: Iterable[Flow]) -> dict[FlowKey, Flow]:
     by_key: dict[FlowKey, Flow] = {}
     for flow in flows:
-        if by_key.setdefault(flow.key, flow) != flow:
+        there = by_key.setdefault(flow.key, flow)
+        if there is not flow and there != flow:
             raise NetworkDescriptionError(
                 f"switch {switch}: two rules for table {flow.table_id}, {dict(flow.match)}"
             )

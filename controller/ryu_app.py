@@ -17,6 +17,7 @@ Ops of `ryu.sock` (JSON lines as in contracts/rpc.py); switches are named by dpi
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -100,6 +101,8 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         }
 
     def start(self) -> Any:
+        gc.collect()
+        gc.freeze()  # Ryu's own objects live as long as it does: nobody needs to look at them
         hub.spawn(serve, _RUN.ryu_socket, self._ops)
         return super().start()
 

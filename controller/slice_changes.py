@@ -3,6 +3,8 @@
 Meters and queues that come (and rates that change) first, confirmed; then one bundle
 of flows a switch, confirmed; then meters and queues that go.  What fails is undone:
 every switch touched is read and brought back to the state before, and the queues too.
+
+Queues are on their way before the rules are worked out, so that vswitchd works meanwhile.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from controller.contracts.decisions import Confirmation
 from controller.contracts.inventory import Inventory
 from controller.network_diff import Side, described, network_diff, switch_changes
 from controller.outcome import EnforcementResult, confirmations_of, undone
-from controller.queues import Applied, Queues, QueuesByInterface
+from controller.queues import Applied, Queues, QueuesByInterface, queue_rates
 from controller.reconcile import Change
 from controller.ryu_client import Answer
 from controller.slice_life import Document, Planned, applied
@@ -61,6 +63,13 @@ class _Progress:
             confirmed = answer.confirmed and (earlier is None or earlier.confirmed)
             self.answers[name] = Answer(confirmed, words, answer.at_ns)
 
+    def note_queues(self, made: Applied | str) -> None:
+        if isinstance(made, str):
+            self.queues_failed = True
+            self.queue_words.append(made)
+        elif made.rows:
+            self.queue_words.append(f"{made.rows} queues")
+
     def note_beside(self, confirmation: Confirmation | None) -> None:
         if confirmation is not None:
             self.beside.append(confirmation)
@@ -72,6 +81,22 @@ class _Progress:
             confirmed = not self.queues_failed
             found.append(Confirmation(switch="queues", confirmed=confirmed, detail=detail))
         return [*found, *self.beside]
+
+
+@dataclass(frozen=True)
+class _QueueSteps:
+    """Queues of all ports before, while rules change (all that are needed), and after."""
+
+    first: QueuesByInterface
+    both: QueuesByInterface
+    last: QueuesByInterface
+
+    @classmethod
+    def between(cls, switches: Switches, planned: Planned) -> _QueueSteps:
+        first = queue_rates(switches.network, switches.state)
+        last = queue_rates(planned.network, planned.state)
+        both: QueuesByInterface = {name: {**first[name], **queues} for name, queues in last.items()}
+        return cls(first, both, last)
 
 
 class SliceChanges:
@@ -101,13 +126,22 @@ class SliceChanges:
         async with self._switches.holding(self._switches.network.switches):
             held_s = time.perf_counter()
             planned = applied(self._inventory, self._switches.state, document)
-            before, after = self._now(), Side.of(planned.network, planned.state)
-            changes = switch_changes(before, after)
             progress = _Progress()
             progress.steps_ms["wait"] = _ms(held_s - asked_s)
+            queues = _QueueSteps.between(self._switches, planned)
+            coming = asyncio.ensure_future(self._queues(queues.first, queues.both))
+            try:
+                for _ in range(2):  # asked for in the first round of the loop, sent after it
+                    await asyncio.sleep(0)
+                before, after = self._now(), Side.of(planned.network, planned.state)
+                changes = switch_changes(before, after)
+            except BaseException:
+                await asyncio.gather(coming, return_exceptions=True)
+                await self._queues(queues.both, queues.first)
+                raise
             progress.steps_ms["plan"] = _ms(time.perf_counter() - held_s)
             others = asyncio.ensure_future(beside(planned))
-            await self._make(changes, before, after, progress)
+            await self._make(changes, coming, queues, progress)
             progress.note_beside(await others)
             enforced_ns = time.time_ns()
             if progress.confirmed:
@@ -121,7 +155,7 @@ class SliceChanges:
                 progress.steps_ms,
             )
         if not result.confirmed:
-            result = undone(result, await self._undo(progress, before))
+            result = undone(result, await self._undo(progress, queues.first))
         return SliceOutcome(planned, result)
 
     def _now(self) -> Side:
@@ -133,50 +167,43 @@ class SliceChanges:
         return Side.of(network, state)
 
     async def _make(
-        self, changes: Mapping[str, Change], before: Side, after: Side, progress: _Progress
+        self,
+        changes: Mapping[str, Change],
+        coming: Awaitable[Applied | str],
+        queues: _QueueSteps,
+        progress: _Progress,
     ) -> None:
-        """Three steps; the first that fails is the last."""
+        """Three steps; the first that fails is the last. `coming`: the first step's queues."""
         parts_of = {n: c.in_order() for n, c in changes.items()}
-        both: QueuesByInterface = {
-            name: {**before.queues[name], **queues} for name, queues in after.queues.items()
-        }
-        steps: tuple[tuple[str, int, QueuesByInterface, QueuesByInterface], ...] = (
-            ("meters and queues come", 0, before.queues, both),
-            ("flows", 1, both, both),
-            ("meters and queues go", 2, both, after.queues),
+        steps: tuple[tuple[str, Callable[[], Awaitable[Applied | str]]], ...] = (
+            ("meters and queues come", lambda: coming),
+            ("flows", lambda: self._queues(queues.both, queues.both)),
+            ("meters and queues go", lambda: self._queues(queues.both, queues.last)),
         )
-        for words, part, old, new in steps:
+        for part, (words, set_queues) in enumerate(steps):
             started_s = time.perf_counter()
-            changed = {name: q for name, q in new.items() if q != old[name]}
             parts = {n: c[part] for n, c in parts_of.items() if not c[part].is_empty}
-            await self._step(parts, changed, progress)
+            answers, made = await asyncio.gather(self._switches.send(parts, "slices"), set_queues())
+            progress.note(answers)
+            progress.note_queues(made)
             progress.steps_ms[words] = _ms(time.perf_counter() - started_s)
             if not progress.confirmed:
                 return
 
-    async def _step(
-        self, parts: Mapping[str, Change], queues: Mapping[str, Queues], progress: _Progress
-    ) -> None:
-        async def no_queues() -> Applied:
+    async def _queues(self, old: QueuesByInterface, new: QueuesByInterface) -> Applied | str:
+        changed = {name: queues for name, queues in new.items() if queues != old[name]}
+        if not changed:
             return Applied(0, time.time_ns())
+        return await self._apply_queues(changed)
 
-        answers, made = await asyncio.gather(
-            self._switches.send(parts, "slices"),
-            self._apply_queues(queues) if queues else no_queues(),
-        )
-        progress.note(answers)
-        if isinstance(made, str):
-            progress.queues_failed = True
-            progress.queue_words.append(made)
-        elif queues:
-            progress.queue_words.append(f"{made.rows} queues on {len(queues)} ports")
-
-    async def _undo(self, progress: _Progress, before: Side) -> list[Confirmation]:
+    async def _undo(
+        self, progress: _Progress, queues_before: QueuesByInterface
+    ) -> list[Confirmation]:
         """The state is still the one before: bring back to it what was touched."""
         touched = list(progress.answers)
         reconciled = await asyncio.gather(*map(self._switches.reconcile, touched))
         found = [done.confirmation for done in reconciled]
-        made = await self._apply_queues(before.queues)
+        made = await self._apply_queues(queues_before)
         if isinstance(made, str):
             found.append(Confirmation(switch="queues", confirmed=False, detail=made))
         return found

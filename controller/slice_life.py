@@ -263,6 +263,13 @@ def _recovered(
 
 def _terminate(inventory: Inventory, state: NetworkState, document: Document) -> Planned:
     live = living(state, document["slice_id"])
+    names = {service.name for service in live.services}
+    for function in state.functions.values():
+        if function.service in names:
+            raise SliceConflictError(
+                f"{function.service} of slice {live.slice.name} is passed through the network "
+                f"function {function.name}; remove that first (vnf remove {function.name})"
+            )
     after = state.without_slice(live.slice.slice_id)
     return Planned(after, network_at(inventory, after), live.slice.slice_id)
 

@@ -10,7 +10,7 @@ from controller.contracts.slices import dscp_of, queue_of
 from controller.counters import Counters
 from controller.network_view import Network
 from controller.reservations import down_port
-from controller.ric.measurement import ClassCount, ClassKey
+from controller.ric.measurement import ClassCount, ClassKey, UserMeterCount
 from controller.switch_program import Direction
 
 UserCell = tuple[str, str]
@@ -31,6 +31,19 @@ def class_counts(network: Network, counters: Counters) -> dict[ClassKey, ClassCo
             arrived_bytes=meter.bytes,
             delivered_bytes=sent_bytes.get((interface, queue_id)) if own else None,
         )
+    return found
+
+
+def user_meter_counts(counters: Counters) -> dict[tuple[str, int], UserMeterCount]:
+    """(ue_id, slice_id) -> downlink bytes at the user's meters in all cells together."""
+    found: dict[tuple[str, int], UserMeterCount] = {}
+    for meter in counters.meters:
+        if meter.ue_id is not None and meter.direction is Direction.DOWN:
+            key = meter.ue_id, meter.slice_id
+            before = found.get(key, UserMeterCount(0, 0))
+            found[key] = UserMeterCount(
+                before.arrived_bytes + meter.bytes, before.dropped_bytes + meter.drop_bytes
+            )
     return found
 
 

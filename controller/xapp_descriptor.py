@@ -18,7 +18,10 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from controller.contracts.slices import Strict
 
 DESCRIPTOR_FILE = "config-file.json"
-SCOPES = ("read", "reserve", "handover", "admit", "cover", "migrate", "configure_twin")
+SCOPES = (
+    *("read", "reserve", "schedule", "handover", "admit", "cover"),
+    *("migrate", "migrate_twin", "offload", "adapt_link", "configure_twin"),
+)
 """`read`: twins and stream; the others: decisions with that action."""
 
 XappName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")]

@@ -75,10 +75,10 @@ class CommandLine:
         return json.loads(self.output(*arguments, "--json", timeout_s=timeout_s))
 
     def refusal(self, *arguments: str, timeout_s: float = 60.0) -> str:
-        """The one line on stderr of a command that has to be refused."""
+        """The one line on stderr of a command that has to be refused; signs of life apart."""
         done = self.run(*arguments, timeout_s=timeout_s)
         assert done.returncode != 0, f"{arguments} was not refused: {done.stdout}"
-        lines = done.stderr.strip().splitlines()
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("  ")]
         assert len(lines) == 1, f"not one line: {done.stderr}"
         return lines[0]
 

@@ -47,6 +47,7 @@ class InMemoryEnforcer:
         self.gate = asyncio.Event()
         self.gate.set()
         self.counts: dict[tuple[str, int, TrafficClass], ClassCount] = {}
+        self.shares: dict[int, dict[str, float]] = {}
         self.user_bytes: dict[tuple[str, str], int] = {}
 
     @property
@@ -119,6 +120,23 @@ class InMemoryEnforcer:
             ]
         }
         return await self._change(f"reserve {cell_id}", cell_id, diff, dry_run, {"after": after})
+
+    async def schedule(
+        self, slice_id: int, shares: Mapping[str, float], dry_run: bool = False
+    ) -> InMemoryOutcome:
+        diff = {"meters": sorted(shares)}
+        if dry_run:
+            return InMemoryOutcome([], diff)
+        self.calls.append(("schedule", str(slice_id)))
+        self.shares[slice_id] = dict(shares)
+        now_ns = time.time_ns()
+        hops_ns = {"enforced": now_ns, "confirmed": now_ns}
+        rates = {ue_id: round(10_000 * share) for ue_id, share in shares.items()}
+        return InMemoryOutcome([], diff, hops_ns, {"rates_kbps": rates})
+
+    def user_limit_kbps(self, ue_id: str, slice_id: int) -> int | None:
+        share = self.shares.get(slice_id, {}).get(ue_id)
+        return None if share is None else round(10_000 * share)
 
     async def handover(self, ue_id: str, cell_id: str, dry_run: bool = False) -> InMemoryOutcome:
         diff = {"flows": [f"{ue_id} -> {cell_id}"]}

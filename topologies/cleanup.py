@@ -45,7 +45,8 @@ def remove(run: RunFolder) -> Removed:
     """Remove a run: processes, namespaces, sysctls put back, links, the folder last.
 
     Idempotent. The calling process and its ancestors are spared.
-    Raises `CleanupError` when something survives 5 s.
+    Raises `CleanupError` when something survives 5 s, or, after all else is
+    removed, when a sysctl cannot be put back.
     """
     removed = Removed(run.run_id)
     manifest = Manifest(run.manifest)
@@ -58,12 +59,12 @@ def remove(run: RunFolder) -> Removed:
             removed.namespaces.append(name)
     for name in manifest.names("interface"):
         _delete_interface(name)
-    for entry in entries:
-        if entry.kind == "sysctl" and entry.previous is not None:
-            Path(entry.name).write_text(entry.previous)
+    refused = [_put_back(entry) for entry in entries if entry.kind == "sysctl"]
     for name in manifest.names("link"):
         _unlink_if_ours(Path(name), run.path)
     _delete_folder(run, removed)
+    for words in filter(None, refused):
+        raise CleanupError(words)
     return removed
 
 
@@ -189,6 +190,18 @@ def _delete_namespace(name: str) -> None:
 def _delete_interface(name: str) -> None:
     if Path(f"/sys/class/net/{name}").exists():
         namespaces.run(["ip", "link", "delete", name])
+
+
+def _put_back(sysctl: Entry) -> str | None:
+    """Written only where it differs: in a container it may be read-only. Words for a refusal."""
+    path, previous = Path(sysctl.name), (sysctl.previous or "").strip()
+    try:
+        if path.read_text().strip() != previous:
+            path.write_text(previous)
+    except OSError as error:
+        step = f"put it back where that is allowed: echo {previous} > {path}"
+        return f"{path} cannot be set back to {previous} ({error.strerror}); {step}"
+    return None
 
 
 def _unlink_if_ours(link: Path, target: Path) -> None:

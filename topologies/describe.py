@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from controller.contracts.addressing import session_ip
 from controller.contracts.inventory import (
+    DEVICE,
     Cell,
     CellReservations,
     Host,
@@ -156,9 +157,25 @@ def _services(scenario: Scenario) -> list[Service]:
             work_ms=spec.work_ms,
             pages_per_request=spec.pages_per_request,
             transfer_mbps=spec.transfer_mbps,
+            users=_asking(scenario, spec.name),
+            places=_places(scenario, spec.name),
         )
         for spec in scenario.services
     ]
+
+
+def _asking(scenario: Scenario, service: str) -> list[str]:
+    asking = [u for r in scenario.requests if r.service == service for u in r.users]
+    return list(dict.fromkeys(asking))
+
+
+def _places(scenario: Scenario, service: str) -> list[str]:
+    found = []
+    for spec in scenario.requests:
+        if spec.service == service:
+            found += [service, *spec.alternatives]
+            found += [DEVICE] if spec.device_work_ms is not None else []
+    return list(dict.fromkeys(found))
 
 
 def _initial(scenario: Scenario, policy: Policy) -> list[CellReservations]:

@@ -167,6 +167,8 @@ class Emulation:
         )
         if self.radio_shaper is not None:
             self.measurement.radio_drops = self.radio_shaper.drops
+        self.firewalls = Firewalls(self.inventory, self.traffic.expect_through)
+        self.measurement.function_drops = self.firewalls.drops
 
     # -- life -------------------------------------------------------------
 
@@ -269,12 +271,13 @@ class Emulation:
         handlers: dict[str, rpc.Handler] = {
             "status": self.status,
             "attached": self.attached,
+            "adapt_link": self.radio_updates.adapt,
             "slices": self.slices,
             "measure": self.measure,
             "begin": self.begin,
             "finish": self.finish,
             **self.services.handlers(),
-            **Firewalls(self.inventory).handlers(),
+            **self.firewalls.handlers(),
             "shutdown": self.stopped.set,
         }
         server = await rpc.serve(self.run.emulation_socket, handlers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 THERMAL_NOISE_DBM_HZ = -174.0
 EFFICIENCY_BPS_HZ = (
@@ -81,3 +81,11 @@ def rate_kbps(cqi: int, carrier: Carrier, overhead_ratio: float) -> float:
 
 def _sum_dbm(powers_dbm: Sequence[float]) -> float:
     return 10 * math.log10(sum(10 ** (p / 10) for p in powers_dbm))
+
+
+def capped(link: LinkQuality, max_cqi: int) -> LinkQuality:
+    """The link with a scheme no higher than this CQI's, both ways; the channel stays as it is."""
+    if link.cqi <= max_cqi:
+        return link
+    ratio = EFFICIENCY_BPS_HZ[max_cqi] / EFFICIENCY_BPS_HZ[link.cqi]
+    return replace(link, down_kbps=ratio * link.down_kbps, up_kbps=ratio * link.up_kbps)

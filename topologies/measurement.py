@@ -69,6 +69,8 @@ class Measurement:
         self._spent: list[EdgeSpent] = []
         self.radio_drops: Callable[[], Mapping[int, int]] = dict
         """Packets dropped at users' radio links so far, by slice id."""
+        self.function_drops: Callable[[], Mapping[int, int]] = dict
+        """Packets dropped by network functions so far, by slice id."""
 
     def _next_window_ns(self) -> int:
         t0_ns = self._traffic.counters.t0_ns
@@ -126,6 +128,7 @@ class Measurement:
             decisions=self._decisions(),
             switches=self._switch_counts(),
             radio_drops=self.radio_drops(),
+            function_drops=self.function_drops(),
             twins=twins,
             versions=versions(),
             slice_life=rpc.call(self._run.ric_socket, "slice_life", 30.0),

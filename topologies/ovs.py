@@ -159,7 +159,7 @@ class PrivateOvs:
 
     def _reopen_with_large_default(self) -> int:
         """Without pidfd_getfd: the machine's default, large while the socket is opened."""
-        previous = _WMEM_DEFAULT.read_text().strip()
+        previous = self._require_writable_default()
         self._manifest.record_sysctl(_WMEM_DEFAULT, previous)
         self._write_machine_sysctl(_WMEM_DEFAULT, str(self._send_buffer_bytes))
         try:
@@ -169,6 +169,17 @@ class PrivateOvs:
         finally:
             self._write_machine_sysctl(_WMEM_DEFAULT, previous)
         return self._send_buffer_bytes
+
+    def _require_writable_default(self) -> str:
+        """The machine's value; asked before it is recorded, so that nothing is to be put back."""
+        with inside(f"/proc/self/fd/{self._machine_namespace}"):
+            if not os.access(_WMEM_DEFAULT, os.W_OK):
+                raise RequirementError(
+                    f"{_WMEM_DEFAULT} is read-only and this kernel lends no sockets (pidfd_getfd): "
+                    "one full queue would starve every port; use Linux 5.6 or newer, or a machine "
+                    "(not a container) where root may write it"
+                )
+            return _WMEM_DEFAULT.read_text().strip()
 
     def _write_machine_sysctl(self, path: Path, value: str) -> None:
         """net.core defaults can be written in the machine's first namespace only."""

@@ -139,9 +139,15 @@ class _Draft:
         down = self._port(ap.name, AIR, infrastructure, ap.down_mbps, ap.queue_packets)
         air = self._port(AIR, ap.name, infrastructure)
         self.links.append(PlannedLink(down, air, 0.0, 0.0))
-        up = self._port(ap.name, self._core, infrastructure, up_mbps, ap.queue_packets)
+        delay_ms = backhaul.delay_ms
+        up = self._port(ap.name, self._core, infrastructure, up_mbps, ap.queue_packets, delay_ms)
         core = self._port(
-            self._core, ap.name, infrastructure, backhaul.rate_mbps, backhaul.queue_packets
+            self._core,
+            ap.name,
+            infrastructure,
+            backhaul.rate_mbps,
+            backhaul.queue_packets,
+            delay_ms,
         )
         self.links.append(PlannedLink(up, core, backhaul.delay_ms, backhaul.loss_ratio))
 
@@ -149,8 +155,9 @@ class _Draft:
         """A second path, with the same queues at both ends."""
         first, second = link.between
         rate, packets = link.rate_mbps, link.queue_packets
-        left = self._port(first, second, PortRole.INFRASTRUCTURE, rate, packets)
-        right = self._port(second, first, PortRole.INFRASTRUCTURE, rate, packets)
+        delay_ms = link.delay_ms
+        left = self._port(first, second, PortRole.INFRASTRUCTURE, rate, packets, delay_ms)
+        right = self._port(second, first, PortRole.INFRASTRUCTURE, rate, packets, delay_ms)
         self.links.append(PlannedLink(left, right, link.delay_ms, link.loss_ratio))
 
     def wires_between_switches(self) -> frozenset[str]:
@@ -164,7 +171,9 @@ class _Draft:
     def attach(self, host: PlannedHost, switch: str) -> None:
         role = PortRole.USER if host.kind == "ue" else PortRole.SERVER
         link = host.link
-        port = self._port(switch, host.name, role, link.rate_mbps, link.queue_packets)
+        port = self._port(
+            switch, host.name, role, link.rate_mbps, link.queue_packets, link.delay_ms
+        )
         self.links.append(PlannedLink(port, host, link.delay_ms, link.loss_ratio))
 
     def _port(
@@ -174,6 +183,7 @@ class _Draft:
         role: PortRole,
         rate_mbps: float | None = None,
         queue_packets: int = 0,
+        delay_ms: float = 0.0,
     ) -> Port:
         port_no = self._used[switch] = self._used.get(switch, 0) + 1
         port = Port(
@@ -184,6 +194,7 @@ class _Draft:
             role=role,
             peer=peer,
             rate_kbps=None if rate_mbps is None else round(rate_mbps * 1000),
+            delay_ms=delay_ms,
         )
         self.ports.append(port)
         if port.rate_kbps is not None:

@@ -15,7 +15,7 @@ from controller.contracts.inventory import Inventory
 from models.traces import FOLDER_VARIABLE, Trace, TraceError, load_trace
 from topologies.air_interface import quality
 from topologies.errors import EmulationError
-from topologies.link_budget import LinkQuality
+from topologies.link_budget import LinkQuality, capped
 from topologies.mobility import position_m, speed_mps
 from topologies.radio import powers_dbm
 from topologies.radio_shaper import RadioShaper
@@ -43,12 +43,26 @@ class RadioUpdates:
         self._shaper = shaper
         self._cells = [c.cell_id for c in inventory.cells]
         self._serving = {u.ue_id: self._cells.index(u.cell_id) for u in inventory.users}
+        self._max_cqi: dict[str, int] = {}
+        """Users whose scheme is limited, by the decision `adapt_link`."""
         self._traces = {
             u.name: _trace(u.radio_trace) for u in scenario.users if u.radio_trace is not None
         }
 
     def attach(self, ue_id: str, cell_id: str) -> None:
         self._serving[ue_id] = self._cells.index(cell_id)
+
+    def adapt(self, ue_id: str, max_cqi: int | None) -> dict[str, float | None]:
+        """From the next update on; None: the best scheme that the channel allows. Answers with the
+        rate that is applied now. Raises `EmulationError` where no radio limits packets."""
+        if self._shaper is None:
+            raise EmulationError("the radio of this scenario limits nobody's packets")
+        if ue_id not in self._serving:
+            raise EmulationError(f"unknown user {ue_id!r}")
+        self._max_cqi = {u: c for u, c in self._max_cqi.items() if u != ue_id}
+        if max_cqi is not None:
+            self._max_cqi[ue_id] = max_cqi
+        return {"down_kbps_before": self._shaper.applied_kbps.get((ue_id, "down"))}
 
     def update(self, t_s: float) -> None:
         """Write every user's row for scenario time `t_s`, and let its shaper follow."""
@@ -57,6 +71,8 @@ class RadioUpdates:
             serving = self._serving[user.name]
             here_m = position_m(user.mobility, self._scenario.seed, user.name, t_s)
             powers, link = self._radio(user, serving, here_m, t_s)
+            if link is not None and user.name in self._max_cqi:
+                link = capped(link, self._max_cqi[user.name])
             if self._shaper is not None and link is not None:
                 self._shaper.set(user.name, link.down_kbps, link.up_kbps)
             self._state.write(

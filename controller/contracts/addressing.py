@@ -34,6 +34,12 @@ def slice_prefix(slice_id: int) -> str:
     return f"10.{slice_id}.0.0/16"
 
 
+def slice_of(ip: str) -> int:
+    """slice_id of an address of this plan."""
+    return int(ip.split(".")[1])
+
+
+@cache
 def slice_prefix_ipv6(slice_id: int) -> str:
     return f"{ipaddress.ip_address(f'fd48:6f6c:{slice_id}::')}/48"
 

@@ -20,6 +20,10 @@ class Action(StrEnum):
     ADMIT = "admit"
     COVER = "cover"
     MIGRATE = "migrate"
+    SCHEDULE = "schedule"
+    MIGRATE_TWIN = "migrate_twin"
+    OFFLOAD = "offload"
+    ADAPT_LINK = "adapt_link"
     CONFIGURE_TWIN = "configure_twin"
 
 
@@ -58,6 +62,13 @@ class DecisionRequest(Strict):
     admit, a new slice: target {s_nssai}, parameters as `POST /api/v1/slices` takes them
     cover: target {s_nssai, cell_id}, parameters {covered, min_mbps, max_mbps}
     migrate: target {service}, parameters {host}; answered when the service runs there
+    schedule: target {s_nssai}, parameters {shares: {ue_id: 0-1}}, all of them, together at
+    most 1; of what the slice may send in the user's cell, downlink
+    migrate_twin: target {ue_id}, parameters {edge}; a copy goes there ahead of a handover
+    offload: target {ue_id, service}, parameters {to}: a place of the service (`/services`): itself,
+    a service that does the same, or "device"; from the user's next request on
+    adapt_link: target {ue_id}, parameters {max_cqi: 1-15 or null}; no modulation and coding above
+    that CQI's, both ways, where the scenario's radio limits packets
     configure_twin: target one of {type}, {s_nssai: "sst-sd"}, {edge}, {ue_id}, {ue_ids: [...]},
     {slice_twin: "sst-sd"}; parameters `controller.contracts.twin_models.Changes`
     """

@@ -41,6 +41,8 @@ class Port(Strict):
     peer: str
     """Name of the switch or host at the other end."""
     rate_kbps: int | None = None
+    delay_ms: float = 0.0
+    """One way, of the wire at this port, as configured."""
 
 
 class Switch(Strict):
@@ -113,6 +115,10 @@ class Session(Strict):
     ip: str
 
 
+DEVICE = "device"
+"""Of `Service.places`: the user's own device."""
+
+
 class Service(Strict):
     """A virtual address with one traffic class; `host` serves it, `candidates` may."""
 
@@ -133,6 +139,11 @@ class Service(Strict):
     """4 KiB pages of the state that a request changes."""
     transfer_mbps: float | None = None
     """Pace of a migration's state on the wire; None: as fast as TCP finds."""
+    users: list[str] = []
+    """Who asks it, where the scenario has requests to it."""
+    places: list[str] = []
+    """Where its users' requests may be worked on: itself, task services that do the same, and
+    `DEVICE` where the device can."""
 
 
 class Reservation(Strict):

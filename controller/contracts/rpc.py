@@ -115,7 +115,8 @@ class AsyncConnection:
 async def serve(path: Path, handlers: Mapping[str, Handler]) -> asyncio.Server:
     """Listen at `path`; each op's handler gets the arguments as keywords.
 
-    A handler's exception becomes an error answer; the connection lives on.
+    A handler's exception becomes an error answer, an `RpcError` in its own words; the
+    connection lives on.
     """
 
     async def answer(line: bytes) -> bytes:
@@ -128,6 +129,8 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> asyncio.Server:
             if inspect.isawaitable(result):
                 result = await result
             return orjson.dumps({"ok": True, "result": result}, option=orjson.OPT_SERIALIZE_NUMPY)
+        except RpcError as error:
+            return orjson.dumps({"ok": False, "error": str(error)})
         except Exception as error:  # process boundary: the caller gets the reason
             return orjson.dumps({"ok": False, "error": f"{type(error).__name__}: {error}"})
 

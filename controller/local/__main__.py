@@ -18,6 +18,7 @@ from controller.contracts import rpc
 from controller.contracts.live_slices import current_inventory
 from controller.contracts.run_folder import RunFolder
 from controller.local.service import LocalController
+from controller.local.twin_copies import twin_operations
 
 FIFO_PRIORITY = 5
 """Below the traffic's senders (10).  Measured beside five busy processes on two cores:
@@ -52,7 +53,8 @@ async def serve(run: RunFolder, edge: str) -> None:
     controller.start()
     await controller.exchange.start()
     path = run.local_controller_socket(edge)
-    server = await rpc.serve(path, controller.operations())
+    handlers = {**controller.operations(), **twin_operations(controller)}
+    server = await rpc.serve(path, handlers)
     await stopped.wait()
     server.close()
     controller.close()

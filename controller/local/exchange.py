@@ -65,22 +65,8 @@ class Exchange:
         self, twin: UserTwin, edge: str, left_at_ns: int, sent: Callable[[], None]
     ) -> None:
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                reader, writer = await asyncio.open_connection(
-                    self._peers[edge], TWIN_EXCHANGE_TCP_PORT, local_addr=(self._own_ip, 0)
-                )
-                try:
-                    for message in (
-                        head_message(twin, left_at_ns),
-                        history_message(twin, left_at_ns),
-                    ):
-                        writer.write(len(message).to_bytes(4, "big") + message)
-                        self.bytes_sent += len(message) + _FRAME_OVERHEAD_BYTES
-                        if await reader.readexactly(1) != _ANSWER:
-                            raise ConnectionError("an answer that is none")
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            await self.deliver(twin, edge, left_at_ns)
+        except (OSError, EOFError) as error:
             # The user's next report makes a twin there anyway; its past is lost, and counted.
             self.failed += 1
             log.warning("the twin of %s did not reach %s: %r", twin.ue_id, edge, error)
@@ -88,6 +74,25 @@ class Exchange:
             self.sent += 1
         finally:
             sent()
+
+    async def deliver(self, twin: UserTwin, edge: str, left_at_ns: int) -> int:
+        """Bytes sent (payload of TCP), once the other edge holds all of it. `left_at_ns` 0: a
+        copy ahead of a handover. Raises `OSError` (`TimeoutError` too) and `EOFError`."""
+        size_bytes = 0
+        async with asyncio.timeout(TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(
+                self._peers[edge], TWIN_EXCHANGE_TCP_PORT, local_addr=(self._own_ip, 0)
+            )
+            try:
+                for message in (head_message(twin, left_at_ns), history_message(twin, left_at_ns)):
+                    writer.write(len(message).to_bytes(4, "big") + message)
+                    size_bytes += len(message) + _FRAME_OVERHEAD_BYTES
+                    if await reader.readexactly(1) != _ANSWER:
+                        raise ConnectionError("an answer that is none")
+            finally:
+                writer.close()
+                self.bytes_sent += size_bytes
+        return size_bytes
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -98,7 +103,7 @@ class Exchange:
                     raise BadMessage(f"{size} bytes, at most {MAX_MESSAGE_BYTES}")
                 arrival = decoded(await reader.readexactly(size))
                 self._take(arrival)
-                if arrival.twin is not None:
+                if arrival.twin is not None and arrival.left_at_ns:
                     self.gaps_ms.append((time.time_ns() - arrival.left_at_ns) / 1e6)
                 writer.write(_ANSWER)
         except ValueError as error:

@@ -216,9 +216,9 @@ class LocalController:
             since_ns = max(self._started_at_ns, self._attached_at_ns(ue_id))
             period_ms = self.models.settings(ue_id).upload_period_ms
             if is_gone(self.twins.get(ue_id), since_ns, period_ms, self.windows.period_ns, now_ns):
-                self._leave(ue_id, now_ns)
+                self.leave(ue_id, now_ns)
 
-    def _leave(self, ue_id: str, now_ns: int) -> None:
+    def leave(self, ue_id: str, now_ns: int) -> None:
         self.twins.pop(ue_id, None)
         self.handovers.forget(ue_id)
         self.observations.leave(ue_id)
@@ -237,7 +237,7 @@ class LocalController:
 
         def arrived() -> None:
             if self.windows.attachment(ue_id) is None:
-                self._leave(ue_id, time.time_ns())
+                self.leave(ue_id, time.time_ns())
 
         self.exchange.send(twin, edge, now_ns, arrived)
 

@@ -139,6 +139,9 @@ class Access:
         """A stream event as the caller may see it; None: not at all."""
         if caller.is_operator:
             return event
+        if event["kind"] == "user":
+            shown = self.may_read_user(caller, event["id"])
+            return self.user_twin(caller, event) if shown else None
         if event["kind"] == "slice":
             if not self.may_read_slice(caller, event["id"]):
                 return None

@@ -102,13 +102,15 @@ class DecisionLog:
             self._lines.append(record.model_dump(mode="json"))
 
     def judge(self, decision_id: str, effect: Effect, detail: dict[str, Any]) -> DecisionRecord:
-        """Fills in the effect of an applied decision and writes its line.
+        """Fills in the effect of an applied decision and writes its line. `detail` comes to
+        what its enforcement measured.
 
         A record that memory no longer holds raises KeyError: 20,000 decisions
         within one effect window is not a running testbed.
         """
-        record = self._records[decision_id].model_copy(
-            update={"effect": effect, "effect_detail": detail}
+        before = self._records[decision_id]
+        record = before.model_copy(
+            update={"effect": effect, "effect_detail": {**before.effect_detail, **detail}}
         )
         self._records[decision_id] = record
         self.effects[effect.value] += 1

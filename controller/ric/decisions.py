@@ -57,6 +57,8 @@ from controller.ric.rate_limits import RATE_RULES, RateLimits
 from controller.ric.slices import SliceLife
 from controller.ric.traces import TraceBook, loop_latency_ms
 from controller.ric.twin_control import TwinControl
+from controller.ric.user_decisions import UserDecisions
+from controller.ric.user_intents import UserIntent
 from controller.slice_life import applied
 
 log = logging.getLogger(__name__)
@@ -93,6 +95,7 @@ class Pipeline:
         clock: Clock | None = None,
         *,
         slices: SliceLife,
+        users: UserDecisions,
         twins: TwinControl | None = None,
     ) -> None:
         self._inventory = inventory
@@ -103,6 +106,7 @@ class Pipeline:
         self._traces = traces
         self._on_applied = on_applied
         self._slices = slices
+        self._users = users
         self._limits = limits or GuardLimits()
         self._clock = clock or Clock()
         self._rates = RateLimits(self._limits, self._clock)
@@ -172,6 +176,8 @@ class Pipeline:
             return check_order(basis, order) or self._check_slice(intent)
         if isinstance(intent, MigrateIntent):
             return self._guard_migration(intent, basis, order)
+        if isinstance(intent, UserIntent):
+            return self._users.guard(intent, basis, order)
         if isinstance(intent, ConfigureTwinIntent):
             return None  # checked when it came; it takes nothing from anybody
         since_ms = None
@@ -247,6 +253,8 @@ class Pipeline:
             return await self._enforcer.reserve(intent.cell_id, list(after.values()), dry_run)
         if isinstance(intent, MigrateIntent):
             return await self._enforcer.migrate(intent.service, intent.host, dry_run)
+        if isinstance(intent, UserIntent):
+            return await self._users.enforce(intent, dry_run)
         if isinstance(intent, ConfigureTwinIntent):
             return await self._twin_control().configure(intent.overrides, dry_run)
         return await self._enforcer.handover(intent.ue_id, intent.cell_id, dry_run)

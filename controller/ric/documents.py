@@ -14,6 +14,8 @@ from controller.contracts.live_slices import LiveSlice
 from controller.contracts.slices import SliceSla, SNssai, Strict
 from controller.xapp_descriptor import XappName
 
+XappFolder = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
+
 
 class ErrorDocument(BaseModel):
     """`error` says what was wrong, `hint` what would be right."""
@@ -111,6 +113,11 @@ class ServiceDocument(BaseModel):
     candidates: list[str]
     """Servers it may run in."""
     state_bytes: int
+    transfer_mbps: float | None
+    users: list[str]
+    """Who asks it."""
+    places: dict[str, str]
+    """ue_id -> where its tasks for this service are worked on: a service, or `device`."""
 
 
 class TwinSummary(BaseModel):
@@ -151,10 +158,17 @@ class XappDocument(BaseModel):
 class XappDeployment(Strict):
     """`descriptor_dir`: a folder with config-file.json, or the name of a shipped xApp."""
 
-    descriptor_dir: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
+    descriptor_dir: XappFolder
     config: dict[str, Any] = Field(default_factory=dict)
     placement: str = "centre"
     name: XappName | None = None
+
+
+class XappUpgrade(Strict):
+    """`config` null: as the running version has it."""
+
+    descriptor_dir: XappFolder
+    config: dict[str, Any] | None = None
 
 
 class TokenRequest(Strict):

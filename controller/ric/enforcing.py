@@ -77,6 +77,14 @@ class Enforcing(Protocol):
     async def reserve(
         self, cell_id: str, reservations: Sequence[Reservation], dry_run: bool = False
     ) -> Outcome: ...
+    async def schedule(
+        self, slice_id: int, shares: Mapping[str, float], dry_run: bool = False
+    ) -> Outcome:
+        """Users' shares within a slice; exactly these, {}: none."""
+
+    def user_limit_kbps(self, ue_id: str, slice_id: int) -> int | None:
+        """What a user may be sent in a slice, where it is now; None: nothing limits it."""
+
     async def handover(self, ue_id: str, cell_id: str, dry_run: bool = False) -> Outcome: ...
     async def change_slices(
         self,

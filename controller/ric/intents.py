@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import orjson
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from controller.contracts.decisions import Action, DecisionRequest, ReservationRequest
 from controller.contracts.inventory import Inventory, Reservation
@@ -20,7 +19,17 @@ from controller.contracts.services import task_services
 from controller.contracts.slices import Slice, SNssai, Strict, TrafficClass
 from controller.contracts.twin_models import Changes, Layer, Override
 from controller.ric.errors import Malformed, NotFound
-from controller.xapp_descriptor import first_fault
+from controller.ric.intent_parsing import known_cell, known_slice, parse
+from controller.ric.user_intents import (
+    AdaptLinkIntent,
+    MigrateTwinIntent,
+    OffloadIntent,
+    ScheduleIntent,
+    adapt_link,
+    migrate_twin,
+    offload,
+    schedule,
+)
 
 HOPS_MAX = 32
 BASED_ON_MAX = 64
@@ -28,7 +37,6 @@ LABEL_MAX = 128
 """Characters of a hop's name or a measurement id."""
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Document = TypeVar("Document", bound=Strict)
 
 
 class CellTarget(Strict):
@@ -166,7 +174,17 @@ class ConfigureTwinIntent:
         return "twin models"
 
 
-Intent = ReserveIntent | HandoverIntent | MigrateIntent | SliceIntent | ConfigureTwinIntent
+Intent = (
+    ReserveIntent
+    | HandoverIntent
+    | MigrateIntent
+    | SliceIntent
+    | ConfigureTwinIntent
+    | ScheduleIntent
+    | MigrateTwinIntent
+    | OffloadIntent
+    | AdaptLinkIntent
+)
 
 
 def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
@@ -182,6 +200,14 @@ def resolve(request: DecisionRequest, inventory: Inventory) -> Intent:
         return _migrate(request, inventory)
     if request.action is Action.CONFIGURE_TWIN:
         return _configure_twin(request)
+    if request.action is Action.SCHEDULE:
+        return schedule(request, inventory)
+    if request.action is Action.MIGRATE_TWIN:
+        return migrate_twin(request, inventory)
+    if request.action is Action.OFFLOAD:
+        return offload(request, inventory)
+    if request.action is Action.ADAPT_LINK:
+        return adapt_link(request, inventory)
     return _reserve(request, inventory)
 
 
@@ -190,34 +216,6 @@ def _check_size(request: DecisionRequest) -> None:
         raise Malformed(f"at most {HOPS_MAX} hops and {BASED_ON_MAX} measurement ids")
     if any(len(label) > LABEL_MAX for label in (*request.hops_ns, *request.based_on, request.xapp)):
         raise Malformed(f"names of hops, measurements and xApps: at most {LABEL_MAX} characters")
-
-
-def _parse(schema: type[Document], document: Mapping[str, Any], where: str) -> Document:
-    """Strict: a number in quotes is not a number."""
-    try:
-        encoded = orjson.dumps(document)
-    except TypeError as error:  # integers beyond 64 bits, lone surrogates
-        raise Malformed(f"{where}: {error}") from None
-    try:
-        return schema.model_validate_json(encoded, strict=True)
-    except ValidationError as error:
-        hint = f"{where} of this action: {', '.join(schema.model_fields)}"
-        raise Malformed(f"{where}.{first_fault(error)}", hint) from None
-
-
-def _known_cell(cell_id: str, inventory: Inventory) -> str:
-    known = [cell.cell_id for cell in inventory.cells]
-    if cell_id not in known:
-        raise NotFound(f"unknown cell {cell_id!r}", f"cells: {', '.join(known)}")
-    return cell_id
-
-
-def _known_slice(s_nssai: SNssai, inventory: Inventory) -> Slice:
-    for slice_ in inventory.slices:
-        if slice_.s_nssai == s_nssai:
-            return slice_
-    known = ", ".join(str(s.s_nssai) for s in inventory.slices)
-    raise NotFound(f"unknown slice {s_nssai}", f"slices: {known}")
 
 
 def _class_of(slice_: Slice, asked: TrafficClass | None, inventory: Inventory) -> TrafficClass:
@@ -231,14 +229,14 @@ def _class_of(slice_: Slice, asked: TrafficClass | None, inventory: Inventory) -
 
 
 def _reserve(request: DecisionRequest, inventory: Inventory) -> ReserveIntent:
-    target = _parse(CellTarget, request.target, "target")
-    cell_id = _known_cell(target.cell_id, inventory)
+    target = parse(CellTarget, request.target, "target")
+    cell_id = known_cell(target.cell_id, inventory)
     if target.s_nssai is None:
-        plan = _parse(CellPlan, request.parameters, "parameters")
+        plan = parse(CellPlan, request.parameters, "parameters")
         wanted = plan.reservations
         parameters = plan.model_dump(mode="json", exclude_none=True)
     else:
-        one = _parse(OneReservation, request.parameters, "parameters")
+        one = parse(OneReservation, request.parameters, "parameters")
         parameters = one.model_dump(mode="json", exclude_none=True)
         if target.traffic_class and one.traffic_class not in (None, target.traffic_class):
             raise Malformed("target and parameters name different traffic classes")
@@ -254,7 +252,7 @@ def _reserve(request: DecisionRequest, inventory: Inventory) -> ReserveIntent:
     changes: list[Reservation] = []
     predicted: dict[int, float] = {}
     for item in wanted:
-        slice_ = _known_slice(item.s_nssai, inventory)
+        slice_ = known_slice(item.s_nssai, inventory)
         changes.append(
             Reservation(
                 slice_id=slice_.slice_id,
@@ -276,35 +274,35 @@ def _configure_twin(request: DecisionRequest) -> ConfigureTwinIntent:
     """Whether the network has such twins is `TwinControl.check`'s question."""
     if {"changes", "layer"} & request.target.keys():
         raise Malformed("target.changes: changes are the parameters", "target: whose twins")
-    changes = _parse(Changes, request.parameters, "parameters")
+    changes = parse(Changes, request.parameters, "parameters")
     canonical = changes.model_dump(mode="json", exclude_defaults=True)
     said = {"changes": canonical, "layer": next((x for x in Layer if x == request.xapp), None)}
     if "ue_ids" in request.target:
-        several = _parse(UsersTarget, request.target, "target")
+        several = parse(UsersTarget, request.target, "target")
         overrides = [
-            _parse(Override, {"ue_id": ue_id, **said}, "target") for ue_id in several.ue_ids
+            parse(Override, {"ue_id": ue_id, **said}, "target") for ue_id in several.ue_ids
         ]
         return ConfigureTwinIntent(tuple(overrides), (several.model_dump(mode="json"), canonical))
-    override = _parse(Override, {**request.target, **said}, "target")
+    override = parse(Override, {**request.target, **said}, "target")
     target = override.model_dump(mode="json", exclude={"changes", "layer"}, exclude_none=True)
     return ConfigureTwinIntent((override,), (target, canonical))
 
 
 def _handover(request: DecisionRequest, inventory: Inventory) -> HandoverIntent:
-    user = _parse(UserTarget, request.target, "target")
+    user = parse(UserTarget, request.target, "target")
     known = [u.ue_id for u in inventory.users]
     if user.ue_id not in known:
         raise NotFound(f"unknown user {user.ue_id!r}", f"{len(known)} users, see /api/v1/ues")
-    cell = _parse(ServingCell, request.parameters, "parameters")
-    cell_id = _known_cell(cell.cell_id, inventory)
+    cell = parse(ServingCell, request.parameters, "parameters")
+    cell_id = known_cell(cell.cell_id, inventory)
     return HandoverIntent(user.ue_id, cell_id, (user.model_dump(), cell.model_dump()))
 
 
 def _admit(request: DecisionRequest) -> SliceIntent:
     """Whether it may be is the guard's question; nothing of it exists yet."""
-    target = _parse(SliceTarget, request.target, "target")
+    target = parse(SliceTarget, request.target, "target")
     asked = {"s_nssai": target.s_nssai.model_dump(), **request.parameters}
-    spec = _parse(SliceSpec, asked, "parameters")
+    spec = parse(SliceSpec, asked, "parameters")
     if spec.s_nssai != target.s_nssai:
         raise Malformed("target and parameters name different slices")
     parameters = spec.model_dump(mode="json", exclude_unset=True)
@@ -314,10 +312,10 @@ def _admit(request: DecisionRequest) -> SliceIntent:
 
 
 def _cover(request: DecisionRequest, inventory: Inventory) -> SliceIntent:
-    target = _parse(SliceInCell, request.target, "target")
-    cell_id = _known_cell(target.cell_id, inventory)
-    slice_ = _known_slice(target.s_nssai, inventory)
-    wish = _parse(Coverage, request.parameters, "parameters")
+    target = parse(SliceInCell, request.target, "target")
+    cell_id = known_cell(target.cell_id, inventory)
+    slice_ = known_slice(target.s_nssai, inventory)
+    wish = parse(Coverage, request.parameters, "parameters")
     intent: dict[str, Any] = {"slice_id": slice_.slice_id, "cell_id": cell_id}
     if wish.covered:
         intent |= {"kind": "slice.cover", "min_mbps": wish.min_mbps, "max_mbps": wish.max_mbps}
@@ -328,13 +326,13 @@ def _cover(request: DecisionRequest, inventory: Inventory) -> SliceIntent:
 
 
 def _migrate(request: DecisionRequest, inventory: Inventory) -> MigrateIntent:
-    target = _parse(ServiceTarget, request.target, "target")
+    target = parse(ServiceTarget, request.target, "target")
     tasks = {s.name: s for s in task_services(inventory)}
     service = tasks.get(target.service)
     if service is None:
         known = ", ".join(tasks) or "none in this scenario"
         raise NotFound(f"unknown task service {target.service!r}", f"task services: {known}")
-    wanted = _parse(ServingHost, request.parameters, "parameters")
+    wanted = parse(ServingHost, request.parameters, "parameters")
     candidates = list(dict.fromkeys([service.host, *service.candidates]))
     if wanted.host not in candidates:
         raise NotFound(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controller.contracts.slices import TrafficClass
 from controller.twins.level_two import MeasuredRate
@@ -23,6 +23,14 @@ class ClassCount:
 
 
 @dataclass(frozen=True)
+class UserMeterCount:
+    """L2 bytes since the meter exists."""
+
+    arrived_bytes: int
+    dropped_bytes: int
+
+
+@dataclass(frozen=True)
 class CounterSample:
     """All counters at one moment (CLOCK_REALTIME)."""
 
@@ -30,6 +38,8 @@ class CounterSample:
     classes: Mapping[ClassKey, ClassCount]
     users: Mapping[tuple[str, str], int]
     """(ue_id, cell_id) -> L2 bytes delivered to the user through that cell."""
+    user_meters: Mapping[tuple[str, int], UserMeterCount] = field(default_factory=dict)
+    """(ue_id, slice_id), of users that a meter limits, downlink."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,13 @@ class HandoverNotices:
             self.unreached[name] += 1
             log.warning("%s was not told that %s is in %s: %s", name, ue_id, cell_id, error)
 
+    async def requests(self, service: str, since_ns: int, until_ns: int) -> list[dict[str, Any]]:
+        """What a task service's users asked it, and how it went. Raises `RpcError`."""
+        rows = await self._peers["emulation"].call(
+            "requests", READ_TIMEOUT_S, service=service, since_ns=since_ns, until_ns=until_ns
+        )
+        return list(rows)
+
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -91,6 +98,24 @@ class UserTwins:
                     if known is None or twin["version"] > known["version"]:
                         found[twin["id"]] = twin
         return [found[ue_id] for ue_id in sorted(found)], silent
+
+    async def changed(self, since_ns: int) -> dict[str, dict[str, Any]]:
+        """ue_id -> document of the twins that changed since; a silent edge's are missing."""
+        answers = await asyncio.gather(
+            *(e.call("changed", READ_TIMEOUT_S, since_ns=since_ns) for e in self._edges.values()),
+            return_exceptions=True,
+        )
+        found: dict[str, dict[str, Any]] = {}
+        for answer in answers:
+            if isinstance(answer, RpcError):
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+            for twin in answer:
+                known = found.get(twin["id"])
+                if known is None or twin["version"] > known["version"]:
+                    found[twin["id"]] = twin
+        return found
 
     async def twin(self, ue_id: str, attachments: Mapping[str, str]) -> dict[str, Any]:
         document = await self._ask("twin", ue_id, attachments)

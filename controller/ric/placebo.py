@@ -23,21 +23,28 @@ class Placebo:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._pool: list[dict[str, Any]] = []
+        self._users: list[dict[str, Any]] = []
 
-    def swap(self, sample: dict[str, Any]) -> dict[str, Any]:
+    def swap(
+        self, sample: dict[str, Any], pool: list[dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
         """Takes in one sample, gives out another one drawn at random.
 
         Until the pool is full the drawn one also stays in it.
         """
-        if len(self._pool) < POOL_SAMPLES:
-            self._pool.append(sample)
-            return self._random.choice(self._pool)
+        pool = self._pool if pool is None else pool
+        if len(pool) < POOL_SAMPLES:
+            pool.append(sample)
+            return self._random.choice(pool)
         place = self._random.randrange(POOL_SAMPLES)
-        drawn, self._pool[place] = self._pool[place], sample
+        drawn, pool[place] = pool[place], sample
         return drawn
 
     def event(self, event: dict[str, Any]) -> dict[str, Any]:
         """A stream event with shuffled samples; events without slices pass as they are."""
+        if event.get("kind") == "user":
+            measured: dict[str, Any] = {g: event[g] for g in ("connectivity", "user") if g in event}
+            return {**event, **self.swap(measured, self._users)}
         if "slices" not in event:
             return event
         slices = [

@@ -34,7 +34,8 @@ from controller.ric.errors import Conflict, RicError, StartError
 from controller.ric.netns import http_listener, open_socket, udp_receiver
 from controller.ric.observation import AggregateReceiver
 from controller.ric.state import Ric
-from controller.ric.xapps import Deployment, xapp_folder
+from controller.ric.xapp_program import Deployment, xapp_folder
+from controller.ric.xapps import PROJECT
 
 NICENESS = -10
 """Between a twin's update and the switch lie milliseconds, also beside busy senders."""
@@ -137,7 +138,10 @@ def operations(ric: Ric, stopped: asyncio.Event) -> dict[str, rpc.Handler]:
 
     async def deploy(where: str) -> dict[str, Any]:
         """An xApp beside the scenario's, by its folder."""
-        return (await ric.xapps.deploy(Deployment(where))).document()
+        try:
+            return (await ric.xapps.deploy(Deployment(where))).document()
+        except RicError as error:
+            raise rpc.RpcError(error.message) from error
 
     return {
         "status": ric.status,
@@ -175,7 +179,7 @@ async def deploy_xapps(ric: Ric) -> None:
         try:
             await ric.xapps.deploy(Deployment(xapp.name, xapp.placement, xapp.config))
         except RicError as error:
-            ric.progress.problems[str(xapp_folder(xapp.name))] = error.message
+            ric.progress.problems[str(xapp_folder(xapp.name, PROJECT))] = error.message
             print(f"ric: {error.message}", file=sys.stderr, flush=True)
 
     if ric.inventory.policy in XAPP_POLICIES:
@@ -218,11 +222,12 @@ async def live(ric: Ric, sockets: Sockets) -> None:
             return
         installing.result()
         await ric.slices.synchronise()
-        tasks = [asyncio.ensure_future(work()) for work in (ric.poller.run, ric.budget.run)]
+        tasks = [asyncio.ensure_future(w.run()) for w in (ric.poller, ric.user_feed, ric.budget)]
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
         ric.progress.ready = True
         print("ready", flush=True)
+        tasks.append(asyncio.ensure_future(ric.user_decisions.recover()))
         tasks.append(asyncio.ensure_future(deploy_xapps(ric)))
         for task in tasks:
             stack.callback(task.cancel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Response
@@ -20,11 +20,12 @@ from controller.ric.documents import (
     TokenRequest,
     XappDeployment,
     XappDocument,
+    XappUpgrade,
 )
 from controller.ric.errors import Conflict, Forbidden, Malformed, NotFound
 from controller.ric.gate import AnyCaller, Operator, Reader, TheRic
 from controller.ric.responses import error_response, json_response
-from controller.ric.xapps import Deployment
+from controller.ric.xapp_program import Deployment
 
 decisions = APIRouter(tags=["decisions"])
 xapps = APIRouter(tags=["xapps"])
@@ -102,10 +103,7 @@ async def list_xapps(ric: TheRic, _: Reader) -> Response:
 @xapps.post("/xapps", response_model=XappDocument, status_code=201)
 async def deploy_xapp(ric: TheRic, _: Operator, request: XappDeployment) -> Response:
     """Answers once the xApp runs, or says in one line why it does not."""
-    try:
-        orjson.dumps(request.config)
-    except TypeError as error:  # integers beyond 64 bits, lone surrogates
-        raise Malformed(f"config: {error}") from None
+    require_json(request.config)
     deployment = Deployment(request.descriptor_dir, request.placement, request.config, request.name)
     xapp = await ric.xapps.deploy(deployment)
     return json_response(xapp.document(), 201)
@@ -119,8 +117,30 @@ async def show_xapp(ric: TheRic, _: Reader, name: str) -> Response:
 @xapps.delete("/xapps/{name}", response_model=XappDocument)
 async def undeploy_xapp(ric: TheRic, _: Operator, name: str) -> Response:
     """Its reservations stay as they are until somebody decides otherwise."""
-    xapp = await ric.xapps.undeploy(name)
+    xapp = await ric.versions.undeploy(name)
     return json_response(xapp.document())
+
+
+@xapps.post("/xapps/{name}/upgrade", response_model=XappDocument)
+async def upgrade_xapp(ric: TheRic, _: Operator, name: str, request: XappUpgrade) -> Response:
+    """Another version takes its place; when that does not start, the one before runs again."""
+    require_json(request.config)
+    xapp = await ric.versions.upgrade(name, request.descriptor_dir, request.config)
+    return json_response(xapp.document())
+
+
+@xapps.post("/xapps/{name}/rollback", response_model=XappDocument)
+async def roll_back_xapp(ric: TheRic, _: Operator, name: str) -> Response:
+    """The version before takes its place again."""
+    xapp = await ric.versions.rollback(name)
+    return json_response(xapp.document())
+
+
+def require_json(config: dict[str, Any] | None) -> None:
+    try:
+        orjson.dumps(config)
+    except TypeError as error:  # integers beyond 64 bits, lone surrogates
+        raise Malformed(f"config: {error}") from None
 
 
 @xapps.post("/xapps/{name}/ready", response_model=XappDocument)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from controller.contracts.rpc import RpcError
@@ -16,6 +16,7 @@ from controller.ric.gate import Operator, Reader, TheRic
 from controller.ric.responses import json_response
 
 router = APIRouter(tags=["functions"])
+DryRun = Annotated[bool, Query(description="Only say which rules would change")]
 
 
 class FunctionRequest(Strict):
@@ -64,10 +65,13 @@ async def place_function(ric: TheRic, caller: Operator, wanted: FunctionRequest)
 
 
 @router.delete("/functions/{name}")
-async def remove_function(ric: TheRic, caller: Operator, name: str) -> Response:
+async def remove_function(
+    ric: TheRic, caller: Operator, name: str, dry_run: DryRun = False
+) -> Response:
     try:
-        result = await ric.enforcer.functions.remove(name)
+        result = await ric.enforcer.functions.remove(name, dry_run)
     except (EnforcementError, RpcError) as error:
         raise _refusal(error) from error
-    ric.audit.note("function_removed", "operator", function=name)
+    if not dry_run:
+        ric.audit.note("function_removed", "operator", function=name)
     return _answer(result)

@@ -94,6 +94,9 @@ def service_documents(ric: Ric) -> list[dict[str, Any]]:
             "candidates": list(dict.fromkeys([service.host, *service.candidates])),
             "kind": service.kind,
             "state_bytes": service.state_bytes,
+            "transfer_mbps": service.transfer_mbps,
+            "users": service.users,
+            "places": {u: ric.user_decisions.place_of(u, service.name) for u in service.users},
             "address": service.address,
             "ipv6": ipv6_of(service.address),
             "port": service.port,
@@ -115,6 +118,7 @@ def topology_document(ric: Ric) -> dict[str, Any]:
             "port_no": port.port_no,
             "interface": port.interface,
             "rate_kbps": port.rate_kbps,
+            "delay_ms": port.delay_ms,
             "between_switches": port.peer in switches,
         }
         for port in inventory.ports

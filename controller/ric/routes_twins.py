@@ -92,7 +92,7 @@ async def show_user_twin(ric: TheRic, caller: Reader, ue_id: str) -> Response:
     """Attributes nested by group and service, each with its unit, age and source."""
     ric.access.require_user(caller, ue_id)
     document = await ric.user_twins.twin(ue_id, ric.enforcer.attachments())
-    return json_response(ric.access.user_twin(caller, document))
+    return json_response(ric.access.user_twin(caller, ric.with_strategy(ue_id, document)))
 
 
 @router.get("/twins/users/{ue_id}/history")
@@ -160,7 +160,7 @@ async def show_centre_history(
 async def stream(
     ric: TheRic,
     caller: Reader,
-    kind: Literal["cell", "slice", "decision"] = "cell",
+    kind: Literal["cell", "slice", "user", "decision"] = "cell",
     id: str | None = None,
     period_ms: Annotated[int, Query(ge=0, le=3_600_000)] = 0,
 ) -> StreamingResponse:
@@ -169,7 +169,11 @@ async def stream(
     `period_ms`: at most one event per twin and period.  A consumer that does not
     keep up loses its oldest events (`holon_stream_dropped_total`).
     """
-    if id is not None and kind != "decision":
+    if id is not None and kind == "user":
+        if id not in {u.ue_id for u in ric.inventory.users}:
+            raise NotFound(f"unknown user {id!r}", "see /api/v1/ues")
+        ric.access.require_user(caller, id)
+    if id is not None and kind in ("cell", "slice"):
         existing_twin(ric, "cells" if kind == "cell" else "slices", id)
     if id is not None and kind == "decision":
         raise Malformed("decisions cannot be filtered by id", "read /api/v1/decisions/{id}")

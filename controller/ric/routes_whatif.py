@@ -35,6 +35,12 @@ class HorizonRequest(Strict):
     horizon_s: Horizon = 5.0
 
 
+class ApplyRequest(HorizonRequest):
+    """`dry_run`: the guard's verdicts and the differences, nothing changed."""
+
+    dry_run: bool = False
+
+
 class CompareRequest(Strict):
     """Empty `fork_ids`: all that still follow the live network."""
 
@@ -134,10 +140,10 @@ async def predict(ric: TheRic, _: Reader, fork_id: str, request: HorizonRequest)
 
 
 @router.post("/whatif/{fork_id}/apply", response_model=AppliedDocument)
-async def apply(ric: TheRic, _: Operator, fork_id: str, request: HorizonRequest) -> Response:
+async def apply(ric: TheRic, _: Operator, fork_id: str, request: ApplyRequest) -> Response:
     """Its strategy as decisions through the guard; scored when the horizon has passed."""
     found = existing(ric, fork_id)
-    records = await answered(ric.whatif.apply(found, request.horizon_s))
+    records = await answered(ric.whatif.apply(found, request.horizon_s, request.dry_run))
     decisions = [record.model_dump(mode="json") for record in records]
     return json_response({"fork": document(ric, found), "decisions": decisions})
 

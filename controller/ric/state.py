@@ -24,14 +24,26 @@ from controller.ric.enforcing import Enforcing
 from controller.ric.intents import HandoverIntent, MigrateIntent, ReserveIntent, SliceIntent
 from controller.ric.judgement import UserEvidence
 from controller.ric.measurement import CounterSample
+from controller.ric.migration_effect import MigrationJudge, offload_window
 from controller.ric.neighbours import HandoverNotices, UserTwins
 from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
 from controller.ric.presence import WatchedPresence
 from controller.ric.rehearsal import whatif_of
+from controller.ric.request_effects import RequestWatch
+from controller.ric.schedule_effect import ScheduleWatch
 from controller.ric.slices import SliceLife
 from controller.ric.twin_budget import BudgetKeeper
 from controller.ric.twin_control import TwinControl
+from controller.ric.user_decisions import UserDecisions, watched_schedule
+from controller.ric.user_intents import (
+    AdaptLinkIntent,
+    MigrateTwinIntent,
+    OffloadIntent,
+    ScheduleIntent,
+)
+from controller.ric.user_stream import UserTwinFeed
+from controller.ric.xapp_versions import XappVersions
 from controller.ric.xapps import Xapps
 
 
@@ -63,6 +75,7 @@ class Ric:
         self.twin_control.on_change = self.centre.models_changed
         self.decisions = DecisionLog(self._decision_lines)
         self.slices = SliceLife(run, enforcer, self.audit, self._slices_changed)
+        self.user_decisions = UserDecisions(run, inventory, enforcer)
         self.access = Access(
             inventory, self.audit, self._settings_of, self.twin_control.slice_settings
         )
@@ -74,6 +87,7 @@ class Ric:
             self.centre.traces,
             self._applied,
             slices=self.slices,
+            users=self.user_decisions,
             twins=self.twin_control,
         )
         self.budget = BudgetKeeper(
@@ -81,9 +95,14 @@ class Ric:
         )
         self.notices = HandoverNotices(run, inventory)
         self.user_twins = UserTwins(run, inventory)
+        self.user_feed = UserTwinFeed(self._changed_users, self.centre.stream)
         self.effects = EffectWatch(self._judged, self._user_evidence)
+        self.schedules = ScheduleWatch(self._judged, enforcer.user_limit_kbps)
+        self.migrations = MigrationJudge(inventory, enforcer.attachments())
+        self.requests = RequestWatch(self.notices.requests, self._judged)
         self.poller = CounterPoller(self.read_counters, self._counted)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
+        self.versions = XappVersions(self.xapps)
         self.whatif = whatif_of(self)
         self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
 
@@ -105,9 +124,20 @@ class Ric:
         self.centre.count(sample)
         self.whatif.count(sample)
         await self.effects.on_sample(sample)
+        self.schedules.on_sample(sample)
+        await self.requests.advance(time.time_ns())
 
     async def _user_evidence(self, ue_id: str, confirmed_ns: int) -> UserEvidence | None:
         return await self.user_twins.evidence(ue_id, confirmed_ns, self.enforcer.attachments())
+
+    def with_strategy(self, ue_id: str, twin: dict[str, Any]) -> dict[str, Any]:
+        """A user's twin with what was decided about the user, if there was anything to decide."""
+        places = self.user_decisions.places(ue_id)
+        return {**twin, "strategy": {"offloading": places}} if places else twin
+
+    async def _changed_users(self, since_ns: int) -> dict[str, dict[str, Any]]:
+        changed = await self.user_twins.changed(since_ns)
+        return {ue_id: self.with_strategy(ue_id, twin) for ue_id, twin in changed.items()}
 
     def _slices_changed(self) -> None:
         self.centre.keep_slices(self.inventory)
@@ -131,11 +161,20 @@ class Ric:
             )
         elif isinstance(intent, SliceIntent):
             self._watch_slice(record.decision_id, intent, confirmed_ns)
+        elif isinstance(intent, ScheduleIntent):
+            self.schedules.watch(watched_schedule(record, intent))
+        elif isinstance(intent, OffloadIntent):
+            self.requests.watch(intent.target, offload_window(record))
+        elif isinstance(intent, AdaptLinkIntent):
+            reason = "the radio follows within its update period; packets do not tell"
+            self._judged(record.decision_id, Effect.NOT_EXERCISED, {"reason": reason})
+        elif isinstance(intent, MigrateTwinIntent):
+            # Its confirmation is the reading of what arrived.
+            self._judged(record.decision_id, Effect.VERIFIED, {})
         elif isinstance(intent, MigrateIntent):
-            seen = bool(record.effect_detail.get("served_at_target"))
-            effect = Effect.VERIFIED if seen else Effect.NOT_EXERCISED
-            self.decisions.judge(record.decision_id, effect, record.effect_detail)
+            self.requests.watch(intent.target, self.migrations.window(record))
         elif isinstance(intent, HandoverIntent):
+            self.migrations.whereabouts.moved(intent.ue_id, intent.cell_id, confirmed_ns)
             self.notices.announce(intent.ue_id, intent.cell_id)
             self.effects.watch_handover(
                 record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
@@ -205,7 +244,9 @@ class Ric:
             "xapps": self.xapps.documents(),
             "alarms": self.alarms(),
             "decisions": self.decisions.counts(),
-            "effects_open": self.effects.open_count,
+            "effects_open": sum(
+                w.open_count for w in (self.effects, self.schedules, self.requests)
+            ),
             "aggregates": {
                 "accepted": self.centre.accepted,
                 "refused": dict(self.centre.refused),
@@ -232,6 +273,7 @@ class Ric:
         self.notices.close()
         self.slices.close()
         self.user_twins.close()
+        self.user_decisions.close()
         self.twin_control.close()
         self.budget.close()
         self._decision_lines.close()

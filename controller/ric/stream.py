@@ -17,7 +17,7 @@ import orjson
 Event = dict[str, Any]
 Rewrite = Callable[[Event], Event | None]
 
-KINDS = ("cell", "slice", "decision")
+KINDS = ("cell", "slice", "user", "decision")
 QUEUE_EVENTS = 256
 SUBSCRIPTIONS_MAX = 256
 

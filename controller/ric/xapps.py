@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,8 @@ from controller.ric import xapp_process
 from controller.ric.callers import Tokens
 from controller.ric.errors import Conflict, Malformed, NotFound
 from controller.ric.xapp_process import Launch
-from controller.xapp_descriptor import (
-    DESCRIPTOR_FILE,
-    Descriptor,
-    DescriptorError,
-    HolonSection,
-    Rehearsal,
-    entry_command,
-    load_descriptor,
-    verify_models,
-)
+from controller.ric.xapp_program import Deployment, Program, read_program, xapp_folder
+from controller.xapp_descriptor import HolonSection, Rehearsal
 
 log = logging.getLogger(__name__)
 
@@ -50,23 +42,13 @@ class State(StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True)
-class Deployment:
-    """`where`: a folder, or the name of a shipped xApp; `name` None: the descriptor's."""
-
-    where: str
-    placement: str = "centre"
-    config: Mapping[str, Any] = field(default_factory=dict)
-    name: str | None = None
-
-
 @dataclass(eq=False)
 class Xapp:
+    """`deployment` is what was asked for, its name settled."""
+
     name: str
-    descriptor: Descriptor
-    holon: HolonSection
-    folder: Path
-    placement: str
+    deployment: Deployment
+    program: Program
     log_path: Path
     token: str
     state: State = State.STARTING
@@ -79,25 +61,17 @@ class Xapp:
         alive = self.state in (State.STARTING, State.RUNNING) and self.process is not None
         return {
             "xapp_name": self.name,
-            "version": self.descriptor.version,
+            "version": self.program.descriptor.version,
             "state": self.state.value,
             "pid": self.process.pid if alive and self.process else None,
-            "placement": self.placement,
+            "placement": self.deployment.placement,
             "reason": self.reason,
-            "scopes": sorted(self.holon.scopes),
-            "latency_budget_ms": self.holon.latency_budget_ms,
-            "models": [model.sha256 for model in self.holon.models],
-            "descriptor_dir": str(self.folder),
+            "scopes": sorted(self.program.holon.scopes),
+            "latency_budget_ms": self.program.holon.latency_budget_ms,
+            "models": [model.sha256 for model in self.program.holon.models],
+            "descriptor_dir": str(self.program.folder),
             "started_at": self.started_at_ns,
         }
-
-
-def xapp_folder(where: str, project: Path = PROJECT) -> Path:
-    """A path as it is; a bare name among the shipped xApps (`-` is `_` in folder names)."""
-    path = Path(where)
-    if path.is_absolute() or "/" in where or (path / DESCRIPTOR_FILE).is_file():
-        return path.resolve()
-    return project / "xapps" / where.replace("-", "_")
 
 
 def effective_config(
@@ -151,7 +125,7 @@ class Xapps:
     async def deploy(self, deployment: Deployment) -> Xapp:
         """Returns it running; `Malformed` in one line when it is refused or does not start."""
         xapp, launch = self._prepare(deployment)
-        if xapp.holon.rehearse is not None:
+        if xapp.program.holon.rehearse is not None:
             await self.before_rehearsing()
         self._xapps[xapp.name] = xapp
         try:
@@ -172,37 +146,48 @@ class Xapps:
             )
         return xapp
 
-    def _prepare(self, deployment: Deployment) -> tuple[Xapp, Launch]:
-        folder = xapp_folder(deployment.where, self._project)
+    async def replace(self, name: str, deployment: Deployment) -> Xapp:
+        """Another version under this name. What would be refused is refused before the old one
+        ends; when the new one does not start, the old one is started again.
+        """
+        old = self.get(name)
+        was = old.program.descriptor
+        now = read_program(xapp_folder(deployment.where, self._project), self._project).descriptor
+        if now.xapp_name != was.xapp_name:
+            raise Conflict(f"{name} is xApp {was.xapp_name!r}, not {now.xapp_name!r}",
+                           "deploy another xApp beside it")  # fmt: skip
+        await self._stop(old, END_GRACE_S)
         try:
-            descriptor = load_descriptor(folder)
-            arguments = entry_command(descriptor, folder)
-            verify_models(descriptor, folder, self._project)
-        except DescriptorError as error:
-            raise Malformed(str(error), f"see {DESCRIPTOR_FILE} in {folder}") from None
-        holon = descriptor.holon
-        if holon is None:  # entry_command has refused it already
-            raise Malformed(f"xApp {descriptor.xapp_name} has no section `holon`")
-        name = deployment.name or descriptor.xapp_name
+            return await self.deploy(deployment)
+        except Malformed as error:
+            await self.deploy(old.deployment)
+            words = f"{error.message}; version {was.version} runs again"
+            raise Malformed(words, error.hint) from None
+
+    def _prepare(self, deployment: Deployment) -> tuple[Xapp, Launch]:
+        program = read_program(xapp_folder(deployment.where, self._project), self._project)
+        name = deployment.name or program.descriptor.xapp_name
         if name in self._xapps and self._xapps[name].state in (State.STARTING, State.RUNNING):
             raise Conflict(f"xApp {name} is deployed already", "undeploy it, or give another name")
+        netns_path = self._netns_path(deployment.placement)
+        slices = program.holon.slices
         token = self._tokens.issue(
             name,
-            frozenset(holon.scopes),
-            None if holon.slices is None else frozenset(holon.slices),
+            frozenset(program.holon.scopes),
+            None if slices is None else frozenset(slices),
         )
         log_path = self._run.logs / f"xapp-{name}.log"
-        xapp = Xapp(name, descriptor, holon, folder, deployment.placement, log_path, token)
+        xapp = Xapp(name, replace(deployment, name=name), program, log_path, token)
         launch = Launch(
             name=name,
-            arguments=arguments,
-            folder=folder,
-            netns_path=self._netns_path(deployment.placement),
+            arguments=program.arguments,
+            folder=program.folder,
+            netns_path=netns_path,
             log_path=log_path,
             python_path=[self._project / "xapps" / "sdk"],
             token=token,
             run_id=self._run.run_id,
-            config=effective_config(self._inventory, holon, deployment.config),
+            config=effective_config(self._inventory, program.holon, deployment.config),
         )
         return xapp, launch
 
@@ -227,7 +212,7 @@ class Xapps:
     def rehearsal(self, name: str) -> Rehearsal | None:
         """How a running xApp's reservations are rehearsed; None: not at all."""
         xapp = self._xapps.get(name)
-        return xapp.holon.rehearse if xapp is not None else None
+        return xapp.program.holon.rehearse if xapp is not None else None
 
     def mark_ready(self, name: str) -> None:
         """The xApp reported ready, or opened a stream."""

@@ -154,6 +154,11 @@ def is_gone(
     return is_expired(twin, now_ns) and silent_ms > EXPIRY_PERIODS * period_ms
 
 
+def changed_at_ns(twin: UserTwin) -> int:
+    """When its newest report arrived or its newest forecast was made."""
+    return max([twin.arrived_at_ns, *(p.made_at_ns for p in twin.predicted.values())])
+
+
 def age_ms(twin: UserTwin, now_ns: int) -> float:
     """Since the newest report was measured, not since it arrived."""
     return (now_ns - twin.measured_at_ns) / 1e6

@@ -180,18 +180,24 @@ class WhatIf:
         found = {ue_id: await self._user_demand(ue_id) for ue_id in sorted(users)}
         return snapshot.with_users(found) if found else snapshot
 
-    async def apply(self, fork: Fork, horizon_s: float) -> list[DecisionRecord]:
+    async def apply(
+        self, fork: Fork, horizon_s: float, dry_run: bool = False
+    ) -> list[DecisionRecord]:
         """Its strategy as decisions, one a cell that changes; then the fork is scored.
 
         Predicts anew first, so that what is compared was made from the newest twins.
+        `dry_run`: only the guard's verdicts and the differences; the fork goes on following.
         Raises as `predict`, and `WrongState`.
         """
         if fork.state != "following":
             raise WrongState(f"fork {fork.fork_id} is {fork.state} already")
         await self.predict([fork], horizon_s)
         assert fork.snapshot is not None and fork.prediction is not None
-        fork.state = "applied"
         requests = self._requests(fork, fork.snapshot)
+        if dry_run:
+            rehearsed = (r.model_copy(update={"dry_run": True}) for r in requests)
+            return [await self._decide(request) for request in rehearsed]
+        fork.state = "applied"
         records = [await self._decide(request) for request in requests]
         fork.decisions = [
             {"decision_id": r.decision_id, "verdict": r.verdict.value, "reason": r.reason}

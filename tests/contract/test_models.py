@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDERS = model_folders()
 DEMAND = REPOSITORY / "models" / "demand_forecast"
 MOBILITY = REPOSITORY / "models" / "mobility_forecast"
+RESIDENCE = REPOSITORY / "models" / "residence_forecast"
 Float32Array = npt.NDArray[np.float32]
 
 each_model = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -135,6 +136,19 @@ def test_the_mobility_forecast_beats_its_baselines_on_held_out_drives() -> None:
         assert model["coverage_p90"] > 0.85, source
 
 
+def test_the_residence_forecast_beats_its_baselines_on_held_out_drives() -> None:
+    """As training wrote them; `python -m models.residence_forecast.evaluate` measures them anew."""
+    metrics = read_contract(RESIDENCE).metrics
+    assert set(metrics) == {"until", "stay"}
+    for quantity, table in metrics.items():
+        model = table.pop("model")
+        assert table
+        for name, baseline in table.items():
+            assert model["pinball_s"] < baseline["pinball_s"], f"{quantity}: {name}"
+            assert model["mae_s"] < baseline["mae_s"], f"{quantity}: {name}"
+        assert model["coverage_p10_p90"] > 0.75, quantity
+
+
 # -- what training needs -----------------------------------------------------------------------
 
 
@@ -152,6 +166,21 @@ def test_exported_mobility_model_computes_what_the_network_computes() -> None:
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(positions))
     for exported, wanted in zip(load_model(MOBILITY)(positions=positions), expected, strict=True):
+        assert np.abs(exported - wanted.numpy()).max() <= 1e-4
+
+
+def test_exported_residence_model_computes_what_the_network_computes() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed (requirements/train.in)")
+    from models.residence_forecast.network import ResidenceForecast
+    from models.residence_forecast.train import WEIGHTS_FILE
+
+    network = ResidenceForecast()
+    weights = np.load(RESIDENCE / WEIGHTS_FILE)
+    network.load_state_dict({name: torch.from_numpy(weights[name]) for name in weights.files})
+    features = random_inputs(RESIDENCE, 256)["features"]
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(features))
+    for exported, wanted in zip(load_model(RESIDENCE)(features=features), expected, strict=True):
         assert np.abs(exported - wanted.numpy()).max() <= 1e-4
 
 

@@ -68,6 +68,34 @@ def test_slice_planner_reserves_what_it_forecasts(ric: RunningRic, forecaster: s
     assert ric.call("DELETE", f"xapps/{name}").status_code == 200
 
 
+@pytest.mark.parametrize("strategy", ["forecast", "nearest"])
+def test_service_migration_runs_and_reads_user_twins(ric: RunningRic, strategy: str) -> None:
+    name = f"migration-{strategy}"
+    document = deployed(ric, "service-migration", name=name, config={"strategy": strategy})
+    assert document["state"] == "running"
+    assert document["scopes"] == ["migrate", "migrate_twin", "read"]
+    status = Path(f"/proc/{document['pid']}/status").read_text()
+    assert int(status.split("VmRSS:")[1].split()[0]) < MEMORY_MAX_KB
+    assert ric.call("DELETE", f"xapps/{name}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"strategy": "sometimes"}, "unknown strategy 'sometimes'; known: forecast, always"),
+        ({"lead_s": -1}, "lead_s is -1.0; 0 or more was expected"),
+    ],
+)
+def test_service_migrations_wrong_settings_are_named(
+    ric: RunningRic, config: dict[str, Any], words: str
+) -> None:
+    answer = ric.call(
+        "POST", "xapps", json={"descriptor_dir": "service-migration", "config": config}
+    )
+    assert answer.status_code == 422
+    assert words in answer.json()["error"]
+
+
 def test_a_wrong_setting_is_one_line_of_the_deployments_answer(ric: RunningRic) -> None:
     answer = ric.call(
         "POST", "xapps", json={"descriptor_dir": "slice-planner", "config": {"margn": 1}}

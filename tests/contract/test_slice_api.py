@@ -92,6 +92,15 @@ def test_dry_run_answers_with_numbers_and_changes_nothing(ric: RunningRic) -> No
     [
         ({"name": "video"}, 409, "named video"),
         ({"sla": {"guaranteed_mbps": 17}}, 409, "ap1: asked 17.0 Mbit/s, 8.0 left of 18.0"),
+        ({"slice_id": 1}, 409, "addresses 10.1.0.0/16) is video's"),
+        ({"s_nssai": {"sst": 1, "sd": "000001"}}, 409, "S-NSSAI 1-000001 is slice video's"),
+        ({"reservations": [{"access_point": "ap1", "min_mbps": -1}]}, 422, "min_mbps"),
+        (
+            {"reservations": [{"access_point": "ap1", "min_mbps": 2, "max_mbps": 1}]},
+            422,
+            "min_mbps 2 is above max_mbps 1",
+        ),
+        ({"reservations": [{"access_point": "ap9", "min_mbps": 1}]}, 404, "unknown cell 'ap9'"),
         ({"users": ["nobody"]}, 404, "unknown user 'nobody'"),
         ({"cells": ["ap9"]}, 404, "unknown cell 'ap9'"),
         ({"sla": {"guaranteed_mbps": -1}}, 422, "guaranteed_mbps"),
@@ -105,4 +114,23 @@ def test_bad_input_is_refused_with_the_reason(
     answer = ric.call("POST", "slices", json={**SPEC, **changes})
     assert answer.status_code == status, answer.text
     assert words in answer.json()["error"]
+    assert ric.get("slices") == before
+
+
+def test_more_slices_than_code_points_are_refused_and_all_go_again(ric: RunningRic) -> None:
+    before = ric.get("slices")
+    made = []
+    try:
+        for number in range(20):
+            named = {"name": f"s{number}", "s_nssai": {"sst": 9, "sd": f"{number:06x}"}}
+            answer = ric.call("POST", "slices", json={**SPEC, **named, "reservations": []})
+            if answer.status_code != 201:
+                break
+            made.append(named["name"])
+        assert answer.status_code == 409
+        assert "all 13 slices that the DSCP can name are in use" in answer.json()["error"]
+        assert len(ric.get("slices")) == 13
+    finally:
+        for name in made:
+            assert ric.call("DELETE", f"slices/{name}").status_code == 200
     assert ric.get("slices") == before

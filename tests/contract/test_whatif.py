@@ -28,6 +28,12 @@ def test_forks_are_predicted_applied_through_the_guard_and_scored(ric: RunningRi
     ranked = ric.call("POST", "whatif/compare", json={"horizon_s": 1}).json()
     assert len(ranked) == 2
     assert ranked[0]["prediction"]["score"] >= ranked[1]["prediction"]["score"]
+    dry_run = {"horizon_s": 1, "dry_run": True}
+    rehearsed = ric.call("POST", f"whatif/{less}/apply", json=dry_run).json()
+    assert rehearsed["decisions"][0]["reason"] == "dry run: nothing was changed"
+    assert rehearsed["decisions"][0]["diff"]
+    assert rehearsed["fork"]["state"] == "following"
+    assert {r["min_kbps"] for r in ric.get("slices")[0]["reserved"]} == {8000}
     applied = ric.call("POST", f"whatif/{less}/apply", json={"horizon_s": 1}).json()
     record = applied["decisions"][0]
     assert record["verdict"] == "applied"

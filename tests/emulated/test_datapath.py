@@ -28,6 +28,7 @@ from controller.contracts.slices import (
 )
 from controller.counters import Counters
 from tests.emulated import networks
+from tests.emulated.conftest import OWN_REVALIDATE_MS, REVALIDATE_MS
 from tests.emulated.enforced import (
     STREAM,
     TASK,
@@ -87,7 +88,9 @@ def net(request: pytest.FixtureRequest, make_testbed: Callable[..., Any]) -> Ite
             f"this kernel has no {', '.join(missing)}: "
             "./testbed.sh vm test runs kernel mode in a virtual machine"
         )
-    built = make_testbed(scenario(), datapath=request.param)
+    # An emulated processor has better things to do than to revalidate often.
+    pace_ms = OWN_REVALIDATE_MS if request.param is Datapath.KERNEL else REVALIDATE_MS
+    built = make_testbed(scenario(), datapath=request.param, revalidate_ms=pace_ms)
     with built as testbed, enforced(testbed) as network:
         yield network
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -41,19 +42,31 @@ from tests.emulated.enforced import (
     video,
 )
 from tests.emulated.networks import two_cells
-from tests.emulated.paced_udp import Arrivals, send_and_count
+from tests.emulated.paced_udp import HEADER_BYTES, Arrivals, in_processes, send_and_count
 from tests.waiting import wait_until
 from topologies.namespaces import socket_in
 
 RATE_TOLERANCE_RATIO = 0.05
 RECONCILE_WITHIN_S = 5.0
+INTERRUPTION_MS = 120
 PORT = 7000
 
 
 @pytest.fixture(scope="module")
 def net(make_testbed: Callable[..., Any]) -> Iterator[Enforced]:
-    with make_testbed(two_cells()) as testbed, enforced(testbed) as network:
+    with make_testbed(with_a_broken_handover()) as testbed, enforced(testbed) as network:
         yield network
+
+
+def with_a_broken_handover() -> dict[str, Any]:
+    """Two cells, and a third user whose handovers break the link first."""
+    document = two_cells()
+    sensor = {
+        "name": "ue3", "type": "sensor", "slices": ["control"],
+        "mobility": {"kind": "static", "position_m": [20, 0]},
+        "handover": {"kind": "break_before_make", "interruption_ms": INTERRUPTION_MS},
+    }  # fmt: skip
+    return {**document, "users": [*document["users"], sensor]}
 
 
 def counters(net: Enforced) -> Counters:
@@ -274,22 +287,18 @@ class TestHandover:
             assert net.run(net.enforcer.handover("ue1", "ap1")).confirmed
         net.run(net.enforcer.settled())
 
-    @pytest.mark.parametrize("direction", ["down", "up"])
-    def test_make_before_break_loses_nothing_and_counters_go_on(
-        self, net: Enforced, direction: str
-    ) -> None:
-        source, sink, own, target = "cloud", "ue1", TASK, UE1_CONTROL
-        if direction == "up":
-            source, sink, own, target = "ue1", "cloud", UE1_CONTROL, TASK
+    def test_make_before_break_loses_nothing_and_counters_go_on(self, net: Enforced) -> None:
+        """Both ways at once."""
         testbed = net.testbed
+        user, cloud = testbed.netns("ue1"), testbed.netns("cloud")
+        rate = (0.5, 3.0, 0, 100)
+        flows = [
+            (cloud, user, (UE1_CONTROL, PORT), *rate, TASK),
+            (user, cloud, (TASK, PORT), *rate, UE1_CONTROL),
+        ]
 
-        async def move_while_sending() -> Arrivals:
-            sending = asyncio.create_task(
-                asyncio.to_thread(
-                    send_and_count, testbed.netns(source), testbed.netns(sink), (target, PORT),
-                    0.5, 3.0, 0, 100, own,
-                )
-            )  # fmt: skip
+        async def move_while_sending() -> list[Arrivals]:
+            sending = asyncio.create_task(asyncio.to_thread(in_processes, flows))
             for cell_id in ("ap2", "ap1", "ap2"):
                 result = await net.enforcer.handover("ue1", cell_id)
                 assert result.confirmed, result.confirmations
@@ -297,12 +306,14 @@ class TestHandover:
             return await sending
 
         before = counters(net).slices[2]
-        arrivals = net.run(move_while_sending())
+        both = net.run(move_while_sending())
         after = counters(net).slices[2]
-        print(f"{direction}: {arrivals.sent} sent, {arrivals.received} received")
-        assert arrivals.sent > 300 and arrivals.received == arrivals.sent
-        assert after.entered - before.entered == arrivals.sent
-        assert after.delivered - before.delivered == arrivals.sent
+        for arrivals in both:
+            print(f"{arrivals.sent} sent, {arrivals.received} received")
+            assert arrivals.sent > 300 and arrivals.received == arrivals.sent
+        sent = sum(arrivals.sent for arrivals in both)
+        assert after.entered - before.entered == sent
+        assert after.delivered - before.delivered == sent
         assert after.misses == before.misses
 
     def test_the_old_cell_s_rules_are_gone_and_traffic_takes_the_new_one(
@@ -327,10 +338,39 @@ class TestHandover:
         with pytest.raises(UnknownTargetError, match="unknown user 'ue9'"):
             net.run(net.enforcer.handover("ue9", "ap1"))
 
-    def test_break_before_make_ends_at_the_target_too(self, net: Enforced) -> None:
-        assert net.run(net.enforcer.handover("ue1", "ap2", mode="break_before_make")).confirmed
-        arrivals = send(net, "cloud", "ue1", UE1_CONTROL, 0.5, bind_ip=TASK)
-        assert arrivals.received == arrivals.sent
+    @pytest.mark.parametrize("direction", ["down", "up"])
+    def test_break_before_make_costs_what_is_sent_in_its_interruption(
+        self, net: Enforced, direction: str
+    ) -> None:
+        ue3 = session_ip(2, 2)
+        source, sink, own, target = "cloud", "ue3", TASK, ue3
+        if direction == "up":
+            source, sink, own, target = "ue3", "cloud", ue3, TASK
+        testbed = net.testbed
+        there = "ap2" if net.enforcer.attachments()["ue3"] == "ap1" else "ap1"
+        pps, payload_bytes = 1000, 100
+        mbps = pps * (payload_bytes + HEADER_BYTES) * 8 / 1e6
+
+        async def break_while_sending() -> Arrivals:
+            sending = asyncio.create_task(
+                asyncio.to_thread(
+                    send_and_count, testbed.netns(source), testbed.netns(sink), (target, PORT),
+                    mbps, 1.0, 0, payload_bytes, own,
+                )
+            )  # fmt: skip
+            await asyncio.sleep(0.4)
+            result = await net.enforcer.handover("ue3", there)
+            assert result.confirmed, result.confirmations
+            return await sending
+
+        arrivals = net.run(break_while_sending())
+        lost = arrivals.sent - arrivals.received
+        gap_ms = 1000 * max(b - a for a, b in itertools.pairwise(arrivals.times_s))
+        print(f"{direction}: {lost} of {arrivals.sent} lost, gap {gap_ms:.1f} ms")
+        # A rule takes effect some milliseconds after it is sent, here and there alike.
+        assert gap_ms >= 0.8 * INTERRUPTION_MS
+        assert lost == pytest.approx(gap_ms * pps / 1000, abs=0.15 * INTERRUPTION_MS)
+        assert net.enforcer.attachments()["ue3"] == there
 
 
 class TestFailures:

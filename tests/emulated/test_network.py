@@ -149,11 +149,12 @@ class TestDelays:
 
         with ThreadPoolExecutor() as senders:
             both_ways = [senders.submit(send, *way) for way in (to_cloud, from_cloud)]
-            for _ in range(3):
-                time.sleep(0.25)
-                os.kill(wire.filter_pid, signal.SIGSTOP)
-                time.sleep(0.15)
-                os.kill(wire.filter_pid, signal.SIGCONT)
+            started_s = time.monotonic()
+            for stall in range(3):
+                for at_s, sent in ((0.25, signal.SIGSTOP), (0.4, signal.SIGCONT)):
+                    due_s = started_s + 0.4 * stall + at_s
+                    wait_until(lambda due_s=due_s: time.monotonic() >= due_s, 5.0)
+                    os.kill(wire.filter_pid, sent)
             arrivals = [way.result() for way in both_ways]
         assert [a.received for a in arrivals] == [a.sent for a in arrivals]
         assert max(max(a.delays_ms) for a in arrivals) > 100, "the wire never stood still"

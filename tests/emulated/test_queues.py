@@ -6,11 +6,12 @@ from __future__ import annotations
 import statistics
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from controller.contracts.queue_tree import QueueRates
+from controller.contracts.queue_tree import PRIORITY, QueueRates
 from controller.contracts.slices import BEST_EFFORT_QUEUE_ID, TrafficClass, dscp_of, queue_of
 from tests.emulated import networks, plain_forwarding
 from tests.emulated.paced_udp import HEADER_BYTES, in_processes, send_and_count
@@ -101,6 +102,33 @@ def test_a_reservation_is_what_it_gets_beside_a_filler(testbed: Any) -> None:
         )
     print(f"video {video.l2_mbps():.2f} of 5 reserved, filler {filler.l2_mbps():.2f}")
     assert video.l2_mbps() == pytest.approx(5, rel=0.05)
+
+
+def test_elastic_queues_share_a_saturated_link_by_their_minima(testbed: Any) -> None:
+    """0.5 beside 8 Mbit/s on 20: each gets its sixteenth and the rest, on real packets."""
+    minima_kbps = {dscp_of(3, TrafficClass.ELASTIC): 500, VIDEO: 8000}
+    with ExitStack() as queues:
+        for dscp, kbps in minima_kbps.items():
+            rates = QueueRates(kbps, 20_000, PRIORITY[TrafficClass.ELASTIC])
+            queues.enter_context(extra_queue(testbed.ovs, PORT, queue_of(dscp), rates))
+        ip = testbed.session_ip("ue1", 1)
+        offered_mbps = (4.0, 24.0)
+        arrivals = in_processes(
+            [
+                (testbed.netns("edge1"), testbed.netns("ue1"), (ip, 7014 + i), mbps, 4.0, dscp)
+                for i, (dscp, mbps) in enumerate(zip(minima_kbps, offered_mbps, strict=True))
+            ]
+        )
+    # While both were sending; each queue's remainder drains afterwards.
+    start_s = max(a.times_s[0] for a in arrivals) + 0.7
+    end_s = start_s + 2.5
+    got = [a.l2_mbps_between(start_s, end_s) for a in arrivals]
+    shares = [kbps / sum(minima_kbps.values()) for kbps in minima_kbps.values()]
+    print(f"shares {[round(mbps / sum(got), 4) for mbps in got]} of {sum(got):.2f} Mbit/s")
+    assert all(a.received < 0.95 * a.sent for a in arrivals), "a queue ran empty"
+    # The smaller one sends 290 frames in that time; a round of the scheduler is eight.
+    for mbps, share in zip(got, shares, strict=True):
+        assert mbps / sum(got) == pytest.approx(share, rel=0.05)
 
 
 def test_one_flooded_port_starves_no_other(testbed: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from topologies.air_interface import quality
 from topologies.namespaces import run
 from topologies.radio import powers_dbm
 from topologies.radio_shaper import RadioShaper
+from topologies.radio_state import RadioState
+from topologies.radio_updates import RadioUpdates
 from topologies.scenario.radio import Tr38901Radio
 from topologies.scenario.schema import Scenario
 
@@ -69,6 +72,30 @@ def test_a_user_far_from_its_access_point_gets_fewer_bits(net: tuple[Any, RadioS
         assert up.l2_mbps() == pytest.approx(up_kbps / 1000, rel=TOLERANCE_RATIO)
         rates.append(down.l2_mbps())
     assert rates[0] > 1.5 * rates[1]
+
+
+def test_a_limited_scheme_limits_the_packets_until_it_is_lifted(
+    net: tuple[Any, RadioShaper], tmp_path: Path
+) -> None:
+    testbed, shaper = net
+    state = RadioState.create(tmp_path / "radio.shm", testbed.inventory)
+    scenario = Scenario.model_validate(document())
+    updates = RadioUpdates(scenario, testbed.inventory, state, shaper)
+    rates_kbps = {}
+    for max_cqi in (None, 3):
+        updates.adapt("ue1", max_cqi)
+        updates.update(0.0)
+        rates_kbps[max_cqi] = shaper.applied_kbps["ue1", "down"]
+    assert rates_kbps[3] < 0.5 * rates_kbps[None], "the channel was no better than the limit"
+    stream, user_ip = testbed.service("stream").address, testbed.session_ip("ue1", 1)
+    down = send_and_count(
+        testbed.netns("edge1"), testbed.netns("ue1"), (user_ip, 7000),
+        2 * rates_kbps[3] / 1000, 2.5, bind_ip=stream,
+    )  # fmt: skip
+    assert down.l2_mbps() == pytest.approx(rates_kbps[3] / 1000, rel=TOLERANCE_RATIO)
+    updates.adapt("ue1", None)
+    updates.update(0.0)
+    assert shaper.applied_kbps["ue1", "down"] == rates_kbps[None]
 
 
 def test_the_switch_leaves_the_shaper_alone_when_it_starts_again(

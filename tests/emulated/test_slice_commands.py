@@ -79,6 +79,29 @@ def test_its_packets_pass_and_the_xapp_plans_for_them(testbed: RunningTestbed) -
     assert twin["demand_kbps"]["value"] > 100
 
 
+def test_a_users_share_holds_it_on_packets(testbed: RunningTestbed) -> None:
+    """ue1 is sent 3 to 11 Mbit/s in `video`; a tenth of the slice's rate is less than that."""
+    line = testbed.commands
+    share = ("slice", "schedule", "video", "--user", "ue1=0.1")
+    assert "+ meter" in line.output(*share, "--dry-run")
+    record = line.json(*share)
+    assert [c["confirmed"] for c in record["confirmations"]] == [True]
+    assert record["diff"]["meters"]["ap1"], "no meter was added"
+
+    def judged() -> dict[str, Any]:
+        every = line.json("decision", "list")
+        return next(d for d in every if d["decision_id"] == record["decision_id"])
+
+    wait_until(lambda: judged()["effect"] != "pending", 8)
+    assert judged()["effect"] == "verified", judged()["effect_detail"]
+    of_user = judged()["effect_detail"]["users"]["ue1"]
+    assert of_user["passed_kbps"] < of_user["arrived_kbps"], "nothing was held back"
+    line.output("slice", "schedule", "video", "--clear")
+    assert "sum to 1.200" in line.refusal(
+        "slice", "schedule", "gaming", "--user", "ue1=0.6", "--user", "ue2=0.6"
+    )
+
+
 def test_a_killed_ric_comes_back_with_the_slice(testbed: RunningTestbed) -> None:
     processes = testbed.commands.json("status")["processes"]
     pid = next(p["pid"] for p in processes if p["name"] == "ric")

@@ -18,11 +18,16 @@ from scapy.layers.inet import IP
 from scapy.utils import rdpcap
 
 from controller.contracts import rpc
+from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from tests.conftest import RunningTestbed
 from tests.waiting import wait_until
+from topologies.traffic.attack_frames import LAWFUL
+from topologies.traffic.attempts import attempt_crossings
 
 DECISION_TIMEOUT_S = 40.0
+CRAFTED_FRAMES = 20
+"""Of each kind."""
 
 
 def environment_of(testbed: RunningTestbed) -> dict[str, str]:
@@ -174,6 +179,18 @@ def test_capture_holds_packets_of_the_slice_only(testbed: RunningTestbed, tmp_pa
     for packet in packets:
         assert ip_address(packet[IP].src) in prefix
         assert ip_address(packet[IP].dst) in prefix
+
+
+@pytest.mark.parametrize("attacker", ["ue1", "ue2"])
+def test_no_attempt_crosses(testbed: RunningTestbed, attacker: str) -> None:
+    """No crafted frame crosses a slice, while lawful ones arrive."""
+    inventory = Inventory.load(testbed.run_folder / "inventory.json")
+    crossings = attempt_crossings(inventory, CRAFTED_FRAMES, attacker)
+    lawful = {name: crossings.pop(name).arrived for name in LAWFUL}
+    assert set(lawful.values()) == {CRAFTED_FRAMES}, "without these, silence would prove nothing"
+    assert len(crossings) >= 100
+    leaked = {name: c for name, c in crossings.items() if c.leaked}
+    assert not leaked
 
 
 # -- the loop ------------------------------------------------------------------------

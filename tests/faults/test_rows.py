@@ -231,6 +231,14 @@ FAULTS = [
     Fault("2 RIC stopped", kill("ric", signal.SIGSTOP), is_another("ric"), "hung", SETTLE_S),
     Fault("2 RIC killed", kill("ric"), is_another("ric"), "restarted", SETTLE_S),
     Fault(
+        "local controller killed", kill("local-edge1"), is_another("local-edge1"), "restarted",
+        SETTLE_S,
+    ),
+    Fault(
+        "user agents killed", kill("user-agents"), is_another("user-agents"), "restarted",
+        SETTLE_S,
+    ),
+    Fault(
         "4 vswitchd killed", kill("ovs-vswitchd"), is_another("ovs-vswitchd"), "ovs-vswitchd",
         SETTLE_S, lossless=(),
     ),

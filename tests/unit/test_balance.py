@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from topologies.results.balance import Balance, HostCounts, balances
+from topologies.results.balance import Balance, ElsewhereDrops, HostCounts, balances
 from topologies.results.evidence import LoadSample, SharedQueueDrops, SwitchCounts, SwitchTotals
 from topologies.results.load import LoadMeter, machine_ticks
 from topologies.results.validity import validity
@@ -35,6 +35,18 @@ def test_miss_rules_explain_no_more_than_is_missing() -> None:
     assert (one.rule_drops, one.missing) == (5, 0)
     (two,) = balances({1: host(100, 60)}, SwitchCounts({1: totals}))
     assert (two.rule_drops, two.missing) == (9, 6)
+
+
+def test_what_a_network_function_dropped_is_accounted_for() -> None:
+    """As hosts count and as switches count; another slice's drops explain nothing."""
+    elsewhere = ElsewhereDrops(functions={1: 30, 2: 5})
+    (hosts,) = balances({1: host(100, 70)}, SwitchCounts({1: switch()}), elsewhere)
+    assert (hosts.function_drops, hosts.missing) == (30, 0)
+    totals = switch(entered=100, delivered=70)
+    (switches,) = balances({1: host(1, 0, tcp=True)}, SwitchCounts({1: totals}), elsewhere)
+    assert (switches.basis, switches.missing) == ("switches", 0)
+    (double,) = balances({1: host(100, 80)}, SwitchCounts({1: switch()}), elsewhere)
+    assert double.missing == -10
 
 
 def test_a_lost_packet_nobody_dropped_is_missing() -> None:

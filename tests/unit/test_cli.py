@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,15 @@ import pytest
 from scapy.utils import RawPcapNgReader
 
 from controller.contracts import run_folder
+from tests.waiting import wait_until
 from topologies.cli import development, figures, pcapng, resources, summary, terminal, xapps
 from topologies.cli.app import app, main
 from topologies.cli.errors import CommandRefused
 from topologies.cli.hosts import without_separator
+from topologies.manifest import create_run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+NOBODY = 65534
 THINGS = ("slice", "ue", "cell", "service", "twin", "decision")
 COMMANDS = (
     *[(name,) for name in (
@@ -26,7 +32,12 @@ COMMANDS = (
         "measure", "capture", "report", "compare", "bench", "test", "train",
     )],
     *[(thing, verb) for thing in THINGS for verb in ("list", "show")],
-    *[("xapp", verb) for verb in ("new", "validate", "deploy", "list", "logs", "undeploy")],
+    *[("slice", verb) for verb in ("create", "update", "delete")],
+    ("service", "migrate"),
+    *[("xapp", verb) for verb in (
+        "new", "validate", "deploy", "list", "logs", "upgrade", "rollback", "undeploy",
+    )],
+    *[("vm", verb) for verb in ("run", "ssh", "test", "down")],
     ("models", "list"),
     ("models", "verify"),
 )  # fmt: skip
@@ -105,6 +116,49 @@ def test_refusals_are_one_line_with_the_next_step(
     assert words in refused(*arguments)
 
 
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """This process without root's rights; the modules that commands load late are here already."""
+    if os.geteuid() == 0:
+        from topologies import cleanup, doctor, lifecycle  # noqa: F401
+        from topologies.scenario import loader  # noqa: F401
+        from topologies.vm import images, machine  # noqa: F401
+
+        os.seteuid(NOBODY)
+        if not os.access(REPOSITORY / "topologies" / "scenarios", os.R_OK, effective_ids=True):
+            os.seteuid(0)
+            pytest.skip("this checkout cannot be read without root")
+    yield
+    if os.getuid() == 0:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["up minimal", "run minimal", "demo", "down", "clean", "shell ue1", "exec ue1 -- true",
+     "capture video x.pcapng", "vm run", "vm test"],
+)  # fmt: skip
+def test_without_root_one_line_says_sudo(command: str, nobody: None, refused: Any) -> None:
+    assert "sudo ./testbed.sh" in refused(*command.split())
+
+
+def test_without_root_a_running_testbed_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, refused: Any
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as root:
+        monkeypatch.setattr(run_folder, "RUNS_ROOT", Path(root))
+        run = run_folder.RunFolder(Path(root) / "r1")
+        create_run_folder(run)
+        run.manifest.chmod(0)
+        (Path(root) / "current").symlink_to("r1")
+        line = refused("status")
+        assert str(run.manifest) in line and "sudo ./testbed.sh" in line
+
+
+def test_a_file_that_the_machine_does_not_give_is_one_line(refused: Any) -> None:
+    assert "/proc/mine: " in refused("xapp", "new", "mine", "--dir", "/proc/mine")
+
+
 def test_status_as_json_without_a_testbed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
@@ -163,6 +217,22 @@ def test_waiting_shows_progress_and_ends_on_time(capsys: pytest.CaptureFixture[s
         "measuring: 6 of 11 s",
         "measuring: 10 of 11 s",
     ]
+
+
+def test_a_long_step_shows_signs_of_life(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = ""
+    with terminal.signs_of_life("checking", period_s=0.02):
+
+        def told() -> bool:
+            nonlocal shown
+            shown += capsys.readouterr().err
+            return shown.count("  checking: 0 s") >= 2
+
+        wait_until(told, 5.0)
+    capsys.readouterr()
+    with terminal.signs_of_life("checking", period_s=5.0):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 def test_waiting_ends_when_finished() -> None:
@@ -296,6 +366,16 @@ def test_summary_shows_slices_and_the_verdict_with_reasons(
     shown = capsys.readouterr().out
     for words in ("video", "1-000001", "9.25", "97.5", "invalid: timer slip 3 ms", "3 applied"):
         assert words in shown
+    table = shown.partition("rates in")[0]
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_figures_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_table(
+        ("name", "kbps"), [{"name": "a", "kbps": 7.5}, {"name": "long", "kbps": 12000}]
+    )
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["name  kbps", "a      7.5", "long 12000"]
 
 
 def test_compare_puts_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

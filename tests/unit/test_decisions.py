@@ -22,6 +22,7 @@ from controller.ric.decisions import Pipeline
 from controller.ric.errors import Conflict, Malformed, NotFound
 from controller.ric.slices import SliceLife
 from controller.ric.traces import TraceBook
+from controller.ric.user_decisions import UserDecisions
 from tests.in_memory_enforcer import InMemoryEnforcer
 from tests.ric_inventory import CONTROL, VIDEO, ric_inventory
 
@@ -109,6 +110,7 @@ def on_bench(tmp_path: Path, scene: Callable[[Bench], Awaitable[None]], **limits
             replace(GuardLimits(), **limits),  # type: ignore[arg-type]
             hand.clock(),
             slices=SliceLife(RunFolder(tmp_path), enforcer, audit, lambda: None),
+            users=UserDecisions(RunFolder(tmp_path), inventory, enforcer),
         )
         await scene(Bench(pipeline, enforcer, log, traces, hand, tmp_path, applied))
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from controller.contracts.run_folder import RunFolder
+from topologies import cleanup
+from topologies.errors import CleanupError
 from topologies.manifest import Manifest, create_run_folder
 from topologies.processes import is_running, parents_of, start_ticks
 
@@ -79,3 +81,22 @@ def test_a_zombie_does_not_run() -> None:
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert not is_running(process.pid)
     process.wait()
+
+
+READ_ONLY_SYSCTL = Path("/proc/sys/kernel/ostype")
+
+
+def test_a_read_only_sysctl_that_is_as_before_is_nothing_to_put_back(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "r1")
+    create_run_folder(run).record_sysctl(READ_ONLY_SYSCTL, READ_ONLY_SYSCTL.read_text())
+    cleanup.remove(run)
+    assert not run.path.exists()
+
+
+def test_a_sysctl_that_cannot_be_put_back_is_one_line_and_the_rest_goes(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "r1")
+    create_run_folder(run).record_sysctl(READ_ONLY_SYSCTL, "Plan 9")
+    with pytest.raises(CleanupError, match=f"echo Plan 9 > {READ_ONLY_SYSCTL}") as caught:
+        cleanup.remove(run)
+    assert "\n" not in str(caught.value)
+    assert not run.path.exists()

@@ -22,9 +22,14 @@ from holon_xapp import (
     SliceEvent,
     SNssai,
     Unreachable,
+    UserEvent,
     Xapp,
     find_model_folder,
+    handover,
+    migrate,
+    migrate_twin,
     parse_event,
+    schedule,
 )
 from holon_xapp.stream import Backoff, lines_of
 
@@ -32,9 +37,18 @@ from controller.contracts.decisions import DecisionRequest
 from controller.contracts.inventory import Reservation
 from controller.contracts.slices import TrafficClass
 from controller.contracts.twin_messages import CellAggregate, SliceDemand
-from controller.ric.intents import ReserveIntent, resolve
+from controller.ric.intents import HandoverIntent, ReserveIntent, resolve
 from controller.ric.observation import cell_event
+from controller.ric.user_intents import MigrateTwinIntent, ScheduleIntent
+from controller.twins.level_one import (
+    Prediction,
+    UserTwin,
+    merge_predictions,
+    merge_report,
+    twin_document,
+)
 from tests.sample_inventory import sample_inventory
+from tests.sample_reports import encoded, sample_report
 from tests.scripted_api import ScriptedApi, scripted_api
 
 TOKEN = "secret-token"
@@ -327,3 +341,59 @@ def test_models_by_the_descriptors_names(tmp_path: Path) -> None:
     assert find_model_folder("models/demand_forecast/model.onnx", tmp_path).is_dir()
     with pytest.raises(ModelError, match="no model at models/none.onnx"):
         find_model_folder("models/none.onnx", tmp_path)
+
+
+# -- user twins, and decisions about users -----------------------------------------------------
+
+
+def user_line(twin: UserTwin, now_ns: int = 9) -> bytes:
+    """What the RIC puts on the stream of users."""
+    return json.dumps({**twin_document(twin, now_ns), "kind": "user"}).encode()
+
+
+def reported_twin() -> UserTwin:
+    report = sample_report(sequence=4, position_m=(1.5, 2.0))
+    return merge_report(None, report, encoded(report), 8, 10)
+
+
+def test_a_users_twin_becomes_a_typed_event() -> None:
+    twin = reported_twin()
+    horizons = (
+        {"horizon_ms": 1000, "value": [3.0, 4.0], "radius_m": {"0.5": 1.0, "0.9": 2.5}},
+        {"horizon_ms": 2000, "value": [6.0, 8.0], "radius_m": {"0.5": 2.0, "0.9": 5.0}},
+    )
+    later_ns = twin.measured_at_ns + 10
+    predicted = {"user.location_m": Prediction(later_ns, "mobility_forecast", horizons)}
+    event = parse_event(user_line(merge_predictions(twin, predicted)))
+    assert isinstance(event, UserEvent)
+    assert (event.ue_id, event.version, event.changed_at_ns) == ("ue1", 4, later_ns)
+    assert event.cell_id == "ap1"
+    assert event.position_m == (1.5, 2.0)
+    assert [(p.horizon_s, p.position_m, p.radius_m) for p in event.places] == [
+        (1.0, (3.0, 4.0), 2.5),
+        (2.0, (6.0, 8.0), 5.0),
+    ]
+
+
+def test_a_twin_without_forecast_or_place_is_an_event_that_says_so() -> None:
+    document = json.loads(user_line(reported_twin()))
+    del document["user"]["location_m"]
+    event = parse_event(json.dumps(document))
+    assert isinstance(event, UserEvent)
+    assert (event.position_m, event.places) == (None, ())
+
+
+def test_orders_are_what_the_ric_takes() -> None:
+    event = parse_event(user_line(reported_twin()))
+    assert isinstance(event, UserEvent)
+    for order, kind in (
+        (migrate_twin("ue1", "edge1"), MigrateTwinIntent),
+        (schedule(SNssai(1, "000001"), {"ue1": 0.5}), ScheduleIntent),
+        (handover("ue1", "ap1"), HandoverIntent),
+    ):
+        body = {**order.answering(event, 9).request(), "xapp": "x"}
+        request = DecisionRequest.model_validate(body)
+        assert isinstance(resolve(request, sample_inventory()), kind)
+        assert request.based_on == ["user/ue1/4"]
+        assert request.hops_ns["twin_completed"] == event.changed_at_ns
+    assert migrate("assist", "edge2").answer_timeout_s > order.answer_timeout_s

@@ -23,7 +23,7 @@ from controller.errors import (
     UnknownTargetError,
 )
 from controller.network_diff import Side, network_diff
-from controller.network_state import NetworkState, initial_state
+from controller.network_state import ChainedFunction, NetworkState, initial_state
 from controller.network_view import network_at
 from controller.queues import queue_rates
 from controller.rules import compile_network
@@ -112,6 +112,11 @@ class TestCreate:
         before = network_at(INVENTORY, STATE)
         assert compile_network(ended.network, ended.state) == compile_network(before, STATE)
         assert queue_rates(ended.network, ended.state) == queue_rates(before, STATE)
+
+    def test_what_passes_a_function_cannot_end_under_it(self) -> None:
+        state = STATE.chained(ChainedFunction("gate", "stream", "edge1"))
+        with pytest.raises(SliceConflictError, match="network function gate; remove that first"):
+            applied(INVENTORY, state, {"kind": "slice.terminate", "slice_id": 1})
 
     def test_more_than_code_points(self) -> None:
         state = STATE

@@ -1,9 +1,8 @@
-"""summary.json's contract, the tables, and the terminal's table."""
+"""summary.json's contract and the tables."""
 
 from __future__ import annotations
 
 import csv
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,11 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from rich.console import Console
 
 from tests.sample_evidence import decision, sample_evidence, sample_measurements
 from topologies.results.report import write_report, write_results
 from topologies.results.summary import summarise
 from topologies.results.tables import NAMES, read_table
-from topologies.results.terminal import compare, render_table
 
 EVIDENCE = sample_evidence()
 SUMMARY = summarise(EVIDENCE)
@@ -138,19 +135,3 @@ def test_run_without_packets_is_still_reported(tmp_path: Path) -> None:
     video = slice_named(summary, "video")
     assert video["loss_ratio"] is None
     assert video["owd_ms"]["p99"] is None
-
-
-def test_terminal_table_fits_80_columns() -> None:
-    screen = io.StringIO()
-    Console(width=80, file=screen).print(render_table(SUMMARY))
-    shown = screen.getvalue()
-    assert "…" not in shown
-    for words in ("video", "control", "5.66", "97.5", "valid"):
-        assert words in shown
-
-
-def test_comparison_has_a_row_for_each_run_and_slice(tmp_path: Path) -> None:
-    folders = [tmp_path / "first", tmp_path / "second"]
-    for folder in folders:
-        write_results(folder, EVIDENCE)
-    assert compare(folders).row_count == 4

@@ -151,6 +151,25 @@ def test_an_edge_that_is_gone_is_counted_and_the_old_one_lets_go() -> None:
     assert asyncio.run(alone()).failed == 1
 
 
+def test_a_copy_ahead_of_a_handover_is_no_gap_and_its_failure_is_told() -> None:
+    twin = twin_of(range(1, 4))
+
+    async def copied() -> tuple[Exchange, int, list[Arrival]]:
+        arrived: list[Arrival] = []
+        old, new = (Exchange(EDGES[e], EDGES, arrived.append) for e in ("edge1", "edge2"))
+        await new.start()
+        size_bytes = await old.deliver(twin, "edge2", 0)
+        new.close()
+        with pytest.raises(OSError):
+            await old.deliver(twin, "edge2", 0)
+        return new, size_bytes, arrived
+
+    new, size_bytes, arrived = asyncio.run(copied())
+    assert list(new.gaps_ms) == [], "nobody waited for this twin"
+    assert size_bytes == sum(len(m(twin, 0)) + 4 for m in (head_message, history_message))
+    assert [a.twin is not None for a in arrived] == [True, False]
+
+
 def test_reports_in_a_moved_history_are_reports() -> None:
     twin = twin_of(range(1, 5))
     moved = decoded(history_message(twin, 7)).history

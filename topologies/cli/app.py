@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from controller.contracts.rpc import RpcError
@@ -26,6 +27,7 @@ from topologies.cli import (
     terminal,
     twin_budget,
     twin_models,
+    users,
     vm,
     whatif,
     xapps,
@@ -45,8 +47,21 @@ DEVELOPMENT = "Working on the testbed"
 # Everything after the first word belongs to the other program, options included.
 PASS_THROUGH = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 
+
+class InReadingOrder(TyperGroup):
+    """`--help` goes from what a newcomer needs first to what developers need."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        panels = [START, TESTBED, THINGS, FIGURES, DEVELOPMENT]
+        return sorted(
+            self.commands,
+            key=lambda name: panels.index(str(getattr(self.commands[name], "rich_help_panel", ""))),
+        )
+
+
 app = typer.Typer(
     name="./testbed.sh",
+    cls=InReadingOrder,
     help="Holon: network slices, digital twins and xApps on an emulated network.",
     no_args_is_help=True,
     add_completion=False,
@@ -79,9 +94,15 @@ for _resource in resources.RESOURCES:
         _MORE[_resource.command](_group)
     if _resource.command == "service":
         _group.command("migrate")(services.migrate)
+        users.add_to_services(_group)
     if _resource.command == "twin":
         twin_models.add_to(_group)
         twin_budget.add_to(_group)
+        users.add_to_twins(_group)
+    if _resource.command == "ue":
+        users.add_to_users(_group)
+    if _resource.command == "slice":
+        users.add_to_slices(_group)
     app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(functions.commands, name="vnf", rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
@@ -127,6 +148,17 @@ def main(arguments: Sequence[str]) -> int:
         # The reader of our output went away (| head): no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        terminal.error_line(_machine_problem(error))
+        return 1
+
+
+def _machine_problem(error: OSError) -> str:
+    """A file, folder or socket that the machine did not give."""
+    what = f"{error.filename}: " if error.filename else ""
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        return f"{what}{error.strerror}; run it as root: sudo ./testbed.sh ..."
+    return f"{what}{error.strerror or error}; see ./testbed.sh doctor"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

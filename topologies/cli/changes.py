@@ -40,6 +40,13 @@ def _by_switch(diff: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for interface, queues in diff.get("queues", {}).items():
         switch = interface.rpartition("_")[0]
         found.setdefault(switch, []).extend(_queues(interface, queues))
+    for ue_id, way in diff.get("twins", {}).items():
+        found.setdefault(way["to"], []).append(f"+ copy of the twin of {ue_id} at {way['from']}")
+    for ue_id, tasks in diff.get("tasks", {}).items():
+        moved = (f"~ tasks for {s}: {way['from']} -> {way['to']}" for s, way in tasks.items())
+        found.setdefault(ue_id, []).extend(moved)
+    for ue_id, link in diff.get("links", {}).items():
+        found.setdefault(ue_id, []).append(f"~ radio link, at most CQI {link['max_cqi'] or 15}")
     yield from found.items()
 
 

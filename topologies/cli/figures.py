@@ -89,7 +89,8 @@ def report(folder: ResultFolder, as_json: Json = False) -> None:
     from topologies.results.report import write_report  # pyarrow takes long to import
 
     try:
-        page = write_report(folder)
+        with terminal.signs_of_life("drawing the report"):
+            page = write_report(folder)
     except FileNotFoundError as error:
         missing = f"{error.filename} is missing; measure again with ./testbed.sh run"
         raise CommandRefused(missing) from error

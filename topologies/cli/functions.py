@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from topologies.cli import terminal
+from topologies.cli.changes import DryRun, print_diff
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import northbound
 
@@ -14,7 +16,9 @@ commands = typer.Typer(
     help="Network functions that a service's traffic passes.", no_args_is_help=True
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the rules that would change.")]
+FunctionName = Annotated[
+    str, typer.Argument(metavar="NAME", help="Its name: a new one, or as `vnf list` shows it.")
+]
 _COLUMNS = ("name", "service", "host", "deny", "passed_packets", "dropped_packets")
 
 
@@ -36,18 +40,19 @@ def list_(as_json: Json = False) -> None:
 
 @commands.command("place")
 def place(
-    name: str,
+    name: FunctionName,
     service: Annotated[str, typer.Option("--service", help="Whose traffic passes it.")],
     on: Annotated[str, typer.Option("--on", metavar="HOST", help="Server to place it in.")],
     deny: Annotated[list[str] | None, typer.Option("--deny", metavar="UE")] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Place a firewall in a server; what users send to the service passes it.
+    """Place a firewall in a server; what goes to the service and from it passes there.
 
     \b
     Examples:
       ./testbed.sh vnf place gate --service archive --on compute1 --deny car2
+      ./testbed.sh vnf place gate --service archive --on compute1 --dry-run
     """
     body = {"name": name, "service": service, "host": on, "deny": deny or [], "dry_run": dry_run}
     _post(body, as_json)
@@ -55,7 +60,7 @@ def place(
 
 @commands.command("move")
 def move(
-    name: str,
+    name: FunctionName,
     to: Annotated[str, typer.Option("--to", metavar="HOST")],
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -76,16 +81,17 @@ def move(
 
 
 @commands.command("remove")
-def remove(name: str) -> None:
+def remove(name: FunctionName, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Remove a function; the service is reached straight again.
 
     \b
     Examples:
       ./testbed.sh vnf remove gate
+      ./testbed.sh vnf remove gate --dry-run
     """
     with northbound() as api:
-        api.delete(f"functions/{name}")
-    print(f"{name} removed")
+        answer = api.delete(f"functions/{quote(name, safe='')}?dry_run={str(dry_run).lower()}")
+    _print(answer, dry_run, f"{name} is removed", as_json)
 
 
 def _unknown(name: str, known: list[str]) -> Exception:
@@ -95,10 +101,16 @@ def _unknown(name: str, known: list[str]) -> Exception:
 def _post(body: dict[str, Any], as_json: bool) -> None:
     with northbound() as api:
         answer = api.post("functions", body)
+    _print(answer, body["dry_run"], f"{body['name']} is in {body['host']}", as_json)
+
+
+def _print(answer: dict[str, Any], dry_run: bool, done: str, as_json: bool) -> None:
     if as_json:
         terminal.print_json(answer)
-        return
-    for switch, changes in answer["diff"].get("flows", {}).items():
-        print(f"{switch}: {', '.join(f'{len(v)} {k}' for k, v in changes.items())}")
-    done = "nothing was changed" if body["dry_run"] else f"{body['name']} is in {body['host']}"
-    print(done)
+    elif dry_run:
+        print("dry run: nothing was changed. It would:")
+        print_diff(answer["diff"])
+    else:
+        for confirmation in answer["confirmations"]:
+            print(f"  {confirmation['switch']}: {confirmation['detail']}")
+        print(done)

@@ -10,6 +10,7 @@ import requests
 
 from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder, current_run
+from topologies.cli import terminal
 from topologies.cli.errors import CommandRefused
 
 TIMEOUT_S = 15.0
@@ -59,7 +60,8 @@ class Northbound:
     def _exchange(self, method: str, path: str, **arguments: Any) -> requests.Response:
         url = f"{self.url}/api/v1/{path}"
         try:
-            answer = self._session.request(method, url, timeout=self.timeout_s, **arguments)
+            with terminal.signs_of_life("waiting for the RIC"):
+                answer = self._session.request(method, url, timeout=self.timeout_s, **arguments)
         except requests.RequestException as error:
             reason = type(error).__name__
             raise CommandRefused(

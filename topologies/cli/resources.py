@@ -27,6 +27,8 @@ class Resource:
     example_id: str
     parameters: Mapping[str, int] = field(default_factory=dict)
     """Of the list's request."""
+    actions: str = ""
+    """What its commands can do besides, for the group's --help."""
 
 
 RESOURCES = (
@@ -37,6 +39,7 @@ RESOURCES = (
         ("s_nssai", "name", "sla", "reserved", "cells"),
         ("name", "s_nssai", "slice_id"),
         "urllc",
+        actions="create, resize, cover, end them",
     ),
     Resource(
         "ue",
@@ -45,6 +48,7 @@ RESOURCES = (
         ("ue_id", "kind", "cell_id", "sessions"),
         ("ue_id",),
         "ue1",
+        actions="hand them over",
     ),
     Resource(
         "cell",
@@ -61,6 +65,7 @@ RESOURCES = (
         ("name", "s_nssai", "host", "address", "port", "traffic_class"),
         ("name", "address"),
         "stream",
+        actions="migrate them",
     ),
     Resource(
         "twin",
@@ -69,6 +74,7 @@ RESOURCES = (
         ("kind", "id", "version", "age_ms"),
         ("id",),
         "ue1",
+        actions="configure their models",
     ),
     Resource(
         "decision",
@@ -137,8 +143,9 @@ def _attribute(attribute: Mapping[str, Any]) -> str:
 def group(resource: Resource) -> typer.Typer:
     """`RESOURCE list` and `RESOURCE show ID`."""
     name = resource.command
+    more = f"; {resource.actions}" if resource.actions else ""
     commands = typer.Typer(
-        help=f"Show {resource.what}.", no_args_is_help=True, rich_markup_mode="rich"
+        help=f"Show {resource.what}{more}.", no_args_is_help=True, rich_markup_mode="rich"
     )
 
     def list_(as_json: Json = False) -> None:

@@ -15,7 +15,7 @@ import typer
 from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder, current_run
-from topologies.cli import terminal
+from topologies.cli import descriptors, terminal
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import running
 
@@ -83,7 +83,8 @@ def doctor(as_json: Json = False) -> None:
     """
     from topologies import doctor as doctor_room
 
-    report = doctor_room.examine()
+    with terminal.signs_of_life("trying what this machine can do"):
+        report = doctor_room.examine()
     if as_json:
         terminal.print_json(report.as_json())
     else:
@@ -128,6 +129,7 @@ def start(scenario: Scenario, policy: Policy, xapps: list[Path] | None) -> RunFo
                 f"{folder}: not an xApp's folder: it has no config-file.json; "
                 "make one with ./testbed.sh xapp new NAME"
             )
+        descriptors.checked(folder)
     return lifecycle.up(lifecycle.Start(scenario, policy.value, tuple(xapps or ())), terminal.step)
 
 
@@ -256,7 +258,7 @@ def down() -> None:
         print("no testbed is up")
         return
     started_s = time.monotonic()
-    with lifecycle.uninterrupted():
+    with lifecycle.uninterrupted(), terminal.signs_of_life("taking the testbed down"):
         lifecycle.stop(run)
     print(f"run {run.run_id} is down after {time.monotonic() - started_s:.1f} s")
 
@@ -272,7 +274,7 @@ def clean() -> None:
 
     require_root()
     run = current_run()
-    with lifecycle.uninterrupted():
+    with lifecycle.uninterrupted(), terminal.signs_of_life("removing"):
         if run is not None:
             lifecycle.stop(run)
         removed = cleanup.clean_all()

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from topologies.cli import terminal
+from topologies.cli.changes import DryRun, print_diff
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import northbound
 
@@ -38,9 +39,7 @@ def decide(action: str, target: dict[str, Any], parameters: dict[str, Any], dry_
 def migrate(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     to: Annotated[str, typer.Option("--to", metavar="HOST", help="Server to move to.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the rules that would change.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Move a running task service with its state to another server.
@@ -54,9 +53,7 @@ def migrate(
     if as_json:
         terminal.print_json(record)
     elif dry_run:
-        for switch, changes in record["diff"]["flows"].items():
-            words = ", ".join(f"{len(flows)} flows {what}" for what, flows in changes.items())
-            print(f"{switch}: {words}")
+        print_diff(record["diff"])
         print(f"would copy the state of {name} to {to} first; nothing was changed")
     else:
         cost = record["effect_detail"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ stdout = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_CO
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 PLAIN_PROGRESS_PERIOD_S = 5.0
+SIGN_PERIOD_S = 3.0
+_FIGURE = re.compile(r"-?[\d.]+(e[+-]?\d+)?$|-$")
 
 
 def step(text: str) -> None:
@@ -44,12 +48,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """One line a row; cells are the rows' values of these columns."""
+    """One line a row; cells are the rows' values of these columns, figures to the right."""
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(row.get(column)) for column in columns))
+    lines = [[cell(row.get(column)) for column in columns] for row in rows]
+    for index, column in enumerate(columns):
+        is_figure = bool(lines) and all(_FIGURE.match(line[index]) for line in lines)
+        table.add_column(column, overflow="fold", justify="right" if is_figure else "left")
+    for line in lines:
+        table.add_row(*line)
     stdout.print(table)
 
 
@@ -94,6 +100,25 @@ def wait_with_progress(
             show(elapsed_s)
             left_s = math.inf if duration_s is None else duration_s - elapsed_s
             time.sleep(min(0.1, left_s))
+
+
+@contextmanager
+def signs_of_life(text: str, period_s: float = SIGN_PERIOD_S) -> Iterator[None]:
+    """While the block runs longer than that, a line now and then says so."""
+    done = threading.Event()
+    started_s = time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(period_s):
+            step(f"{text}: {time.monotonic() - started_s:.0f} s")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
 
 
 @contextmanager

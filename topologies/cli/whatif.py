@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from topologies.cli import terminal
+from topologies.cli.changes import DryRun, print_diff
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import northbound
 from topologies.cli.running import Json
@@ -150,20 +151,27 @@ def compare(
 
 
 @commands.command("apply")
-def apply(fork_id: ForkId, horizon_s: Horizon = 5.0, as_json: Json = False) -> None:
+def apply(
+    fork_id: ForkId, horizon_s: Horizon = 5.0, dry_run: DryRun = False, as_json: Json = False
+) -> None:
     """Send a fork's strategy as decisions through the guard; it is scored after the horizon.
 
     \b
-    Example:
+    Examples:
+      ./testbed.sh whatif apply f-1a2b3c4d --dry-run
       ./testbed.sh whatif apply f-1a2b3c4d
     """
+    body = {"horizon_s": horizon_s, "dry_run": dry_run}
     with northbound() as api:
-        answer = api.post(f"whatif/{fork_id}/apply", {"horizon_s": horizon_s})
+        answer = api.post(f"whatif/{fork_id}/apply", body)
     if as_json:
         terminal.print_json(answer)
         return
     columns = ("decision_id", "action", "target", "verdict", "reason")
     terminal.print_table(columns, answer["decisions"])
+    if dry_run:
+        for decision in answer["decisions"]:
+            print_diff(decision["diff"])
     refused = [d for d in answer["decisions"] if d["verdict"] != "applied"]
     if refused:
         raise CommandRefused(f"{len(refused)} of {len(answer['decisions'])} were not applied")

@@ -1,4 +1,4 @@
-"""Commands of the xApp life cycle: new, validate, deploy, list, logs, undeploy."""
+"""Commands of the xApp life cycle, from `new` to `undeploy`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from topologies.checkout import REPOSITORY, environment_of_rooms
-from topologies.cli import terminal
+from topologies.checkout import REPOSITORY
+from topologies.cli import descriptors, terminal
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import northbound
 from topologies.cli.running import Json
@@ -24,6 +23,15 @@ NAME_PATTERN = re.compile(r"^[a-z][a-z0-9-]{0,30}$")
 COLUMNS = ("xapp_name", "version", "state", "pid", "placement", "reason")
 
 XappName = Annotated[str, typer.Argument(metavar="NAME", help="As `xapp list` shows it.")]
+FolderOrShipped = Annotated[
+    str, typer.Argument(metavar="DIR", help="A folder, or the name of a shipped xApp.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Its configuration. Repeatable."),
+]
+REPLACE_TIMEOUT_S = 30.0
+"""Two starts, when the new version does not."""
 XappDir = Annotated[Path, typer.Argument(metavar="DIR", help="A folder with config-file.json.")]
 
 commands = typer.Typer(
@@ -76,29 +84,19 @@ def validate(folder: XappDir) -> None:
     Example:
       ./testbed.sh xapp validate my-xapp
     """
-    checker = [sys.executable, "-P", "-m", "controller.ric.validate", str(folder.resolve())]
-    done = subprocess.run(checker, capture_output=True, text=True, env=environment_of_rooms())
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines()
-        raise CommandRefused(words[-1] if words else f"{folder} could not be checked")
-    print(done.stdout.strip())
+    print(descriptors.checked(folder))
 
 
 @commands.command("deploy")
 def deploy(
-    folder: Annotated[
-        str, typer.Argument(metavar="DIR", help="A folder, or the name of a shipped xApp.")
-    ],
+    folder: FolderOrShipped,
     at: Annotated[
         str, typer.Option(metavar="HOST", help="Where it runs: an edge server, or centre.")
     ] = "centre",
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Instead of the descriptor's name.")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Its configuration. Repeatable."),
-    ] = None,
+    settings: Settings = None,
 ) -> None:
     """Start an xApp on the running testbed; returns when it says that it is ready.
 
@@ -107,19 +105,58 @@ def deploy(
       ./testbed.sh xapp deploy my-xapp
       ./testbed.sh xapp deploy slice-planner --name second --at edge1 --set margin_quantile=0.9
     """
-    where = str(Path(folder).resolve()) if Path(folder).is_dir() else folder
     request: dict[str, Any] = {
-        "descriptor_dir": where,
+        "descriptor_dir": _absolute(folder),
         "placement": at,
         "config": configuration(settings or []),
         **({"name": name} if name else {}),
     }
     with northbound() as api:
-        document = api.post("xapps", request)
+        _print_running(api.post("xapps", request))
+
+
+def _absolute(folder: str) -> str:
+    """A folder's whole path, because the RIC works elsewhere; a shipped xApp's name as it is."""
+    return str(Path(folder).resolve()) if Path(folder).is_dir() else folder
+
+
+def _print_running(document: dict[str, Any]) -> None:
     print(
         f"xApp {document['xapp_name']} {document['version']} is {document['state']} "
         f"at {document['placement']}, pid {document['pid']}"
     )
+
+
+@commands.command("upgrade")
+def upgrade(name: XappName, folder: FolderOrShipped, settings: Settings = None) -> None:
+    """Put another version in a running xApp's place; its reservations stay meanwhile.
+
+    When the new version does not start, the one before runs again. Without --set it keeps
+    the configuration.
+
+    \b
+    Examples:
+      ./testbed.sh xapp upgrade my-xapp my-xapp-v2
+      ./testbed.sh xapp upgrade slice-planner ~/planner --set margin_quantile=0.9
+    """
+    request = {
+        "descriptor_dir": _absolute(folder),
+        "config": configuration(settings) if settings else None,
+    }
+    with northbound(REPLACE_TIMEOUT_S) as api:
+        _print_running(api.post(f"xapps/{quote(name, safe='')}/upgrade", request))
+
+
+@commands.command("rollback")
+def rollback(name: XappName) -> None:
+    """Put the version before the last upgrade in its place again.
+
+    \b
+    Example:
+      ./testbed.sh xapp rollback my-xapp
+    """
+    with northbound(REPLACE_TIMEOUT_S) as api:
+        _print_running(api.post(f"xapps/{quote(name, safe='')}/rollback", {}))
 
 
 def configuration(settings: list[str]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """The packet balance: every packet that was sent is received or was dropped by a rule. Pure.
 
-sent - received - meter drops - queue drops - rule drops = 0, per slice, from traffic start until the
-network has drained. Slices that share a queue which dropped are balanced together, because
-nobody can say whose the dropped packets were. For a slice with TCP or a task service the hosts do not count
-packets, so what entered and left the switches takes the place of sent and received; there,
-what is lost between host and switch shows only in the socket and host drops.
+sent - received - meter drops - queue drops - function drops - rule drops = 0, per slice, from
+traffic start until the network has drained. Slices that share a queue which dropped are balanced
+together, because nobody can say whose the dropped packets were. For a slice with TCP or a task
+service the hosts do not count packets, so what entered and left the switches takes the place of
+sent and received; there, what is lost between host and switch shows only in the socket and host
+drops.
 Rule drops are packets that a starved queue gave up only after their user's way had been
 cleared behind a handover; a miss rule drops and counts them.
 """
@@ -12,7 +13,7 @@ cleared behind a handover; a miss rule drops and counts them.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -36,6 +37,17 @@ class HostCounts:
 
 
 @dataclass(frozen=True)
+class ElsewhereDrops:
+    """Packets by slice id that were dropped where switches do not count."""
+
+    radio: Mapping[int, int] = field(default_factory=dict)
+    functions: Mapping[int, int] = field(default_factory=dict)
+
+
+NOWHERE_ELSE = ElsewhereDrops()
+
+
+@dataclass(frozen=True)
 class Balance:
     slice_ids: tuple[int, ...]
     basis: Literal["hosts", "switches"]
@@ -45,6 +57,8 @@ class Balance:
     queue_drops: int
     host_drops: int
     socket_drops: int
+    function_drops: int = 0
+    """By network functions, which are hosts: they counted them themselves."""
     misses: int = 0
     """Counted by miss rules, whoever sent the packets."""
 
@@ -60,7 +74,8 @@ class Balance:
 
     @property
     def _unexplained(self) -> int:
-        return self.sent - self.received - self.meter_drops - self.queue_drops
+        dropped = self.meter_drops + self.queue_drops + self.function_drops
+        return self.sent - self.received - dropped
 
 
 def host_counts(
@@ -87,7 +102,7 @@ def host_counts(
 def balances(
     hosts: dict[int, HostCounts],
     switches: SwitchCounts,
-    radio_drops: Mapping[int, int] | None = None,
+    elsewhere: ElsewhereDrops = NOWHERE_ELSE,
 ) -> list[Balance]:
     """One balance a group of slices, smallest slice id first.
 
@@ -96,22 +111,22 @@ def balances(
     unknown = sorted(set(hosts) - set(switches.slices))
     if unknown:
         raise ValueError(f"the switches' counters lack slices {unknown}")
-    radio = radio_drops or {}
-    return [_balance(group, hosts, switches, radio) for group in _groups(sorted(hosts), switches.shared)]
+    groups = _groups(sorted(hosts), switches.shared)
+    return [_balance(group, hosts, switches, elsewhere) for group in groups]
 
 
 def _balance(
     group: tuple[int, ...],
     hosts: dict[int, HostCounts],
     switches: SwitchCounts,
-    radio_drops: Mapping[int, int],
+    elsewhere: ElsewhereDrops,
 ) -> Balance:
     host = [hosts[s] for s in group]
     switch = [switches.slices[s] for s in group]
     tcp = any(h.has_tcp for h in host)
     shared = sum(d.packets for d in switches.shared if d.slice_ids & set(group))
     # Radio links lie between switches and users: outside of what switches count.
-    at_radio = 0 if tcp else sum(radio_drops.get(s, 0) for s in group)
+    at_radio = 0 if tcp else sum(elsewhere.radio.get(s, 0) for s in group)
     return Balance(
         slice_ids=group,
         basis="switches" if tcp else "hosts",
@@ -121,6 +136,7 @@ def _balance(
         queue_drops=sum(s.queue_drops for s in switch) + shared + at_radio,
         host_drops=sum(h.host_drops for h in host),
         socket_drops=sum(h.socket_drops for h in host),
+        function_drops=sum(elsewhere.functions.get(s, 0) for s in group),
         misses=sum(s.misses for s in switch),
     )
 

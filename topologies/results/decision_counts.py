@@ -9,6 +9,7 @@ from controller.contracts.decisions import Action, DecisionRecord, Effect, Verdi
 from topologies.results.evidence import moment_ns
 from topologies.results.percentiles import percentiles
 
+_MOVES = frozenset({Action.MIGRATE, Action.MIGRATE_TWIN})
 _EFFECTS = (Effect.VERIFIED, Effect.REFUTED, Effect.NOT_EXERCISED)
 
 
@@ -38,10 +39,13 @@ def _counts(decisions: Sequence[DecisionRecord]) -> dict[str, int]:
 def loop_latency(decisions: Sequence[DecisionRecord], centre_delay_ms: float) -> dict[str, Any]:
     """Of xApps' applied decisions, from the twin update that completed the xApp's input to the
     last confirmation, less the centre link's stated delay.  Handovers, which a local
-    controller decides and which are several changes one after the other, stand apart.
+    controller decides and which are several changes one after the other, stand apart;
+    moves of services and twins take what their state takes and do not count.
     """
     latencies_ms: dict[bool, list[float]] = {False: [], True: []}
     for d in decisions:
+        if d.action in _MOVES:
+            continue
         if d.verdict is Verdict.APPLIED and d.loop_latency_ms is not None:
             latencies_ms[d.action is Action.HANDOVER].append(d.loop_latency_ms)
     return {

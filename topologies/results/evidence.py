@@ -100,6 +100,8 @@ class Evidence:
     """Frames the machine's receive backlogs dropped since traffic start, whoever's they were."""
     radio_drops: Mapping[int, int] = field(default_factory=dict)
     """At users' radio links, both directions, by slice id."""
+    function_drops: Mapping[int, int] = field(default_factory=dict)
+    """By network functions, as they counted it, by slice id."""
     twin_rows: Sequence[dict[str, Any]] = ()
     requests: Mapping[str, Any] = field(default_factory=dict)
     """Of task services: {"rows": one a request, "regressions": by service}."""

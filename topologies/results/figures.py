@@ -25,6 +25,8 @@ from topologies.results.charts import (
     y_axis,
 )
 
+HALO = "paint-order: stroke; stroke: white; stroke-width: 4px"
+"""Words that may stand on a line stay readable."""
 Table = dict[str, list[Any]]
 Row = dict[str, Any]
 
@@ -98,7 +100,7 @@ def delay_distribution(delays: Table, slices: Sequence[Row]) -> str:
                 colour=colour_of(index),
             )
         )
-        parts.append(_bound(frame, slice_, index))
+    parts += [_bound(frame, slice_, index) for index, slice_ in enumerate(slices)]
     return svg(frame, "One-way delay: share of packets that are later", *parts)
 
 
@@ -111,7 +113,10 @@ def _bound(frame: Frame, slice_: Row, index: int) -> str:
     x, y = frame.x(math.log10(delay["bound_ms"])), frame.y(share)
     words = f"{slice_['name']}: p{delay['percentile']:g} at most {delay['bound_ms']:g} ms"
     diamond = marker(x, y, "diamond", colour_of(index), words)
-    return diamond + text(x - 10, y - 8 - 14 * index, words, "end")
+    # Curves come down from the left: words stand to the right where the frame leaves room.
+    fits = x < 0.74 * frame.width
+    place, anchor = (x + 10, "start") if fits else (x - 10, "end")
+    return diamond + text(place, y - 8 - 14 * index, words, anchor, HALO, colour_of(index))
 
 
 def _decades(frame: Frame) -> str:

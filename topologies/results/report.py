@@ -55,6 +55,7 @@ def _page(folder: Path) -> str:
     return environment.from_string(_TEMPLATE.read_text()).render(
         s=summary,
         panels=[Markup(panel) for panel in _panels(summary, tables["cells"])],
+        columns=_columns(len(summary["slices"])),
         strip=Markup(sla_strip(tables["windows"], summary["slices"])),
         timeline=Markup(time_line(decisions, summary)),
         delays=Markup(delay_distribution(tables["delays"], summary["slices"])),
@@ -81,6 +82,11 @@ def _panels(summary: dict[str, Any], cells: dict[str, list[Any]]) -> list[str]:
         for cell in chosen
         for index, slice_ in enumerate(summary["slices"])
     ]
+
+
+def _columns(slices: int) -> int:
+    """Of the panels: a cell's slices side by side, in rows of two or three when they are many."""
+    return slices if slices <= 3 else 3 if slices % 3 == 0 else 2
 
 
 def _names(slice_ids: list[int], summary: dict[str, Any]) -> str:

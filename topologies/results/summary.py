@@ -13,7 +13,7 @@ import numpy as np
 
 from controller.contracts.decisions import Verdict
 from controller.contracts.slices import BACKGROUND_SLICE_ID, Slice
-from topologies.results.balance import Balance, balances, host_counts
+from topologies.results.balance import Balance, ElsewhereDrops, balances, host_counts
 from topologies.results.cells import cell_slices
 from topologies.results.decision_counts import decision_counts, decisions_between, loop_latency
 from topologies.results.evidence import (
@@ -227,7 +227,8 @@ def _balances(evidence: Evidence) -> list[Balance] | None:
     counts = host_counts(measured.flows, measured.totals, task_slices)
     ended = ended_slices(evidence.slice_life)
     lived = {i: c for i, c in counts.items() if i not in ended}
-    return balances(lived, evidence.switches, evidence.radio_drops)
+    elsewhere = ElsewhereDrops(evidence.radio_drops, evidence.function_drops)
+    return balances(lived, evidence.switches, elsewhere)
 
 
 def _balance_figures(balance: Balance) -> dict[str, Any]:
@@ -238,6 +239,7 @@ def _balance_figures(balance: Balance) -> dict[str, Any]:
         "received": balance.received,
         "meter_drops": balance.meter_drops,
         "queue_drops": balance.queue_drops,
+        "function_drops": balance.function_drops,
         "rule_drops": balance.rule_drops,
         "host_drops": balance.host_drops,
         "socket_drops": balance.socket_drops,

@@ -40,6 +40,7 @@ REQUEST_SCHEMA = pa.schema(
         "latency_ms": pa.float64(),
         "host": pa.string(),
         "epoch": pa.int64(),
+        "place": pa.string(),
     }
 )
 _HOPS = (

@@ -102,7 +102,8 @@ def _unbalanced_words(balance: Balance) -> str:
     return (
         f"{balance.missing} packets of slice {slices} are unaccounted for: {balance.sent} sent, "
         f"{balance.received} received, {balance.meter_drops} dropped by meters, "
-        f"{balance.queue_drops} by queues, {balance.rule_drops} by rules" + (f"; {', '.join(known)}" if known else "")
+        f"{balance.queue_drops} by queues, {balance.function_drops} by functions, "
+        f"{balance.rule_drops} by rules" + (f"; {', '.join(known)}" if known else "")
     )
 
 

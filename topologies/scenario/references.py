@@ -131,6 +131,7 @@ def _unknown_names(document: Mapping[str, Any], names: _Names) -> Iterator[Probl
         ("probes", "users", names.users, "user"),
         ("requests", "service", names.services, "service"),
         ("requests", "users", names.users, "user"),
+        ("requests", "alternatives", names.services, "service"),
         ("xapps", "placement", centre_or_edges, "placement"),
     ]
     for key, field, known, what in rules:
@@ -201,6 +202,12 @@ def _task_mismatches(document: Mapping[str, Any]) -> Iterator[Problem]:
                 message = f"{word} a service of kind task; {name!r} is of kind "
                 message += "task" if name in tasks else "flow"
                 yield Problem((*path, "service"), message)
+    for path, element in items(document, "requests"):
+        wanted = services.get(element.get("service"), {}).get("slice")
+        for where, name in strings(element, "alternatives"):
+            if name in services and (name not in tasks or services[name].get("slice") != wanted):
+                message = f"an alternative is of kind task and in slice {wanted!r}; {name!r} is not"
+                yield Problem((*path, *where), message)
     memory = {s.get("name"): _number(s.get("memory_bytes")) for _, s in items(document, "servers")}
     used: dict[Any, float] = {}
     for path, service in items(document, "services"):

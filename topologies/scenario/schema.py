@@ -185,6 +185,10 @@ class RequestSpec(Strict):
     rate_rps: Annotated[float, Field(gt=0, le=500)] = 20
     request_bytes: Annotated[int, Field(ge=64, le=1400)] = 200
     reply_bytes: Annotated[int, Field(ge=64, le=1400)] = 400
+    alternatives: list[str] = []
+    """Task services of the same slice that do the same work: `offload` may send requests there."""
+    device_work_ms: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    """What a request costs on the device itself; None: it cannot do the work."""
     timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 1000
     """A request without a reply after this time is lost; nothing is sent again."""
 

@@ -1,7 +1,8 @@
 """The clients' process: users' requests to task services, and how each of them went.
 
 `python -m topologies.services.clients RUN_FOLDER`; controlled at
-`service-clients.sock`: start {t0_ns}, stop, status, collect {since_ns, until_ns}.
+`service-clients.sock`: start {t0_ns}, stop, status, collect {since_ns, until_ns, service},
+offload {ue_id, service, to}, offloads.
 A socket in each user's namespace; sending times are this process's clock, arrival
 times the kernel's. A request is sent once: without a reply in time it is lost.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.contracts import rpc
-from controller.contracts.inventory import Inventory
+from controller.contracts.inventory import DEVICE, Inventory
 from controller.contracts.run_folder import RunFolder
 from topologies.namespaces import inside
 from topologies.scenario.schema import RequestSpec, Scenario
@@ -40,31 +41,59 @@ def clients_socket(run: RunFolder) -> Path:
 
 @dataclass
 class Client:
-    """One user of one service. `log`: request id -> [sent_ns, received_ns, host, epoch]."""
+    """One user of one service. `log`: request id -> [sent_ns, received_ns, host, epoch, place].
+
+    `remotes`: place (a service that does the work) -> its address; `place` is where the next
+    request goes, by the decision `offload`, or `DEVICE`: then it is answered here after its
+    stated cost.
+    """
 
     service: str
     ue_id: str
     session: int
     spec: RequestSpec
-    remote: tuple[str, int]
+    remotes: dict[str, tuple[str, int]]
     socket: socket.socket
     draw: random.Random
     log: dict[int, list[int]] = field(default_factory=dict)
     sent: int = 0
-    newest: tuple[int, int] = (0, 0)
-    """Request id and session counter of the newest request that was answered."""
+    place: str = ""
+    newest: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """By place: request id and session counter of the newest request that was answered."""
     regressions: int = 0
     """Later requests with a counter that is not higher: state was lost."""
+
+    def __post_init__(self) -> None:
+        self.place = self.place or self.service
+        self.places = [*self.remotes, DEVICE]
+
+    def offload(self, to: str) -> None:
+        """Requests go there from now on. Raises `LookupError`."""
+        if to == DEVICE and self.spec.device_work_ms is None:
+            raise LookupError(f"the device of {self.ue_id} cannot do the work of {self.service}")
+        if to not in self.places:
+            known = ", ".join(self.places)
+            raise LookupError(f"{self.service} cannot be done at {to!r}; places: {known}")
+        self.place = to
 
     def send(self) -> None:
         self.sent += 1
         request = Request(self.session, self.sent, self.spec.reply_bytes)
         sent_ns = time.time_ns()
-        self.log[self.sent] = [sent_ns, 0, -1, 0]
+        self.log[self.sent] = [sent_ns, 0, -1, 0, self.places.index(self.place)]
+        if self.place == DEVICE:
+            work_s = (self.spec.device_work_ms or 0.0) / 1000
+            asyncio.get_running_loop().call_later(work_s, self._worked, self.sent)
+            return
+        remote = self.remotes[self.place]
         try:
-            self.socket.sendto(pack_request(request, self.spec.request_bytes), self.remote)
+            self.socket.sendto(pack_request(request, self.spec.request_bytes), remote)
         except OSError:
             return  # the log says it was sent and it will not be answered: lost, as to the user
+
+    def _worked(self, request_id: int) -> None:
+        """The device is done."""
+        self.log[request_id][1] = time.time_ns()
 
     def readable(self) -> None:
         while True:
@@ -77,11 +106,11 @@ class Client:
             if reply is None or entry is None or entry[1] or reply.session != self.session:
                 continue
             seconds, nanoseconds = _TIMESTAMP.unpack_from(ancillary[0][2])
-            entry[1:] = [seconds * 1_000_000_000 + nanoseconds, reply.host_index, reply.epoch]
-            newest, counter = self.newest
+            entry[1:4] = [seconds * 1_000_000_000 + nanoseconds, reply.host_index, reply.epoch]
+            newest, counter = self.newest.get(entry[4], (0, 0))
             if reply.request_id > newest:
                 self.regressions += reply.counter <= counter
-                self.newest = (reply.request_id, reply.counter)
+                self.newest[entry[4]] = (reply.request_id, reply.counter)
 
     async def run(self, start_ns: int) -> None:
         period_s = 1 / self.spec.rate_rps
@@ -97,7 +126,7 @@ class Client:
         """Requests sent in [since, until). `latency_ms` None: no reply within the timeout."""
         limit_ns = self.spec.timeout_ms * 1_000_000
         found = []
-        for request_id, (sent_ns, received_ns, host, epoch) in self.log.items():
+        for request_id, (sent_ns, received_ns, host, epoch, place) in self.log.items():
             if not since_ns <= sent_ns < until_ns:
                 continue
             in_time = received_ns > 0 and received_ns - sent_ns <= limit_ns
@@ -110,6 +139,7 @@ class Client:
                     "latency_ms": (received_ns - sent_ns) / 1e6 if in_time else None,
                     "host": hosts[host] if host >= 0 else "",
                     "epoch": epoch,
+                    "place": self.places[place],
                 }
             )
         return found
@@ -146,8 +176,24 @@ class Clients:
             "regressions": sum(c.regressions for c in self.clients),
         }
 
-    def collect(self, since_ns: int, until_ns: int) -> list[dict[str, Any]]:
-        return [r for c in self.clients for r in c.rows(since_ns, until_ns, self._hosts)]
+    def collect(
+        self, since_ns: int, until_ns: int, service: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Of one service, or of all."""
+        asked = [c for c in self.clients if service in (None, c.service)]
+        return [r for c in asked for r in c.rows(since_ns, until_ns, self._hosts)]
+
+    def offload(self, ue_id: str, service: str, to: str) -> None:
+        """From the next request on. Raises `LookupError`."""
+        found = [c for c in self.clients if (c.ue_id, c.service) == (ue_id, service)]
+        if not found:
+            raise LookupError(f"{ue_id} asks no service {service!r}")
+        for client in found:
+            client.offload(to)
+
+    def offloads(self) -> list[dict[str, str]]:
+        """Where each user's tasks are worked on."""
+        return [{"ue_id": c.ue_id, "service": c.service, "place": c.place} for c in self.clients]
 
     def regressions(self) -> dict[str, int]:
         """By service: how often a session's counter fell behind."""
@@ -160,7 +206,8 @@ class Clients:
 def _client(
     spec: RequestSpec, ue_id: str, session: int, scenario: Scenario, inventory: Inventory
 ) -> Client:
-    service = next(s for s in inventory.services if s.name == spec.service)
+    services = {s.name: s for s in inventory.services}
+    service = services[spec.service]
     user = inventory.user(ue_id)
     local = next(s.ip for s in user.sessions if s.slice_id == service.slice_id)
     with inside(inventory.host(user.host).netns_path):
@@ -173,7 +220,7 @@ def _client(
         ue_id,
         session,
         spec,
-        (service.address, service.port),
+        {n: (services[n].address, services[n].port) for n in (service.name, *spec.alternatives)},
         opened,
         random.Random(f"{scenario.seed}/{spec.service}/{ue_id}"),
     )
@@ -190,6 +237,8 @@ async def serve(run: RunFolder) -> None:
         "status": clients.status,
         "collect": clients.collect,
         "regressions": clients.regressions,
+        "offload": clients.offload,
+        "offloads": clients.offloads,
     }
     path = clients_socket(run)
     control = await rpc.serve(path, handlers)

@@ -82,11 +82,11 @@ class ServiceEngine:
                     return
                 time.sleep(0.02)
 
-    def collect(self, since_ns: int, until_ns: int) -> dict[str, Any]:
+    def collect(self, since_ns: int, until_ns: int, service: str | None = None) -> dict[str, Any]:
         """{"rows": one a request, "regressions": by service}; empty without clients."""
         if not self._has_clients:
             return {"rows": [], "regressions": {}}
-        rows = self._clients("collect", since_ns=since_ns, until_ns=until_ns)
+        rows = self._clients("collect", since_ns=since_ns, until_ns=until_ns, service=service)
         return {"rows": rows, "regressions": self._clients("regressions")}
 
     # -- instances, asked for by the controller -------------------------------------
@@ -132,10 +132,27 @@ class ServiceEngine:
         async def stop_instance(service: str, host: str) -> None:
             await asyncio.to_thread(self.stop_instance, service, host)
 
+        async def offload(ue_id: str, service: str, to: str) -> None:
+            """Raises `EmulationError` without requests in the scenario."""
+            if not self._has_clients:
+                raise EmulationError("nobody asks a task service in this scenario")
+            await asyncio.to_thread(self._clients, "offload", ue_id=ue_id, service=service, to=to)
+
+        async def offloads() -> list[dict[str, str]]:
+            found = await asyncio.to_thread(self._clients, "offloads") if self._has_clients else []
+            return list(found)
+
+        async def requests(service: str, since_ns: int, until_ns: int) -> list[dict[str, Any]]:
+            found = await asyncio.to_thread(self.collect, since_ns, until_ns, service)
+            return list(found["rows"])
+
         return {
             "start_instance": start_instance,
             "stop_instance": stop_instance,
             "instances": self.instances,
+            "requests": requests,
+            "offload": offload,
+            "offloads": offloads,
         }
 
     def _known(self, service: str, host: str) -> None:

@@ -1,72 +1,117 @@
 """Network functions in servers: an nftables firewall that forwards what it lets pass.
 
-A table a function in the server's own namespace; its counters are read back from the
-kernel, so a figure is of packets that were really there.
+A table a function in the server's own namespace, for both IP versions and both ways; its
+counters are read back from the kernel, so a figure is of packets that were really there.
+They live as long as the function is in that server, whatever its rules become meanwhile.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from controller.contracts.addressing import ipv6_of, slice_of
 from controller.contracts.inventory import Inventory
 from topologies import namespaces
 from topologies.errors import EmulationError
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
-_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0")
+_FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+_WAYS = ("up", "down")
+"""To the service, and from it."""
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """What may hold packets that nobody but its counters knows of."""
+
+    name: str
+    host: str
+    address: str
+    """Of the service."""
+
+    @property
+    def slice_id(self) -> int:
+        return slice_of(self.address)
 
 
 class Firewalls:
-    """Ops of `emulation.sock`. Raises `EmulationError`, `CommandError`."""
+    """Ops of `emulation.sock`. Raises `EmulationError`, `CommandError`, `RpcError`.
 
-    def __init__(self, inventory: Inventory) -> None:
+    `expect`: told of (host, addresses of services whose packets pass it) before it changes,
+    so that nobody takes them for leaks.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        expect: Callable[[str, list[str]], None] = lambda host, ips: None,
+    ) -> None:
         self._inventory = inventory
+        self._expect = expect
+        self._placed: dict[tuple[str, str], _Placed] = {}
+        self._ended: Counter[int] = Counter()
+        """Slice id -> packets that functions which are gone dropped."""
 
     def place_function(self, name: str, host: str, address: str, deny: list[str]) -> None:
-        """Drops what `deny` (addresses) send to `address`, lets the rest of it pass, no more.
+        """Drops what goes between `deny` (addresses) and `address`, lets the rest of it pass.
 
-        Replaces the function of that name, atomically.
+        Replaces the rules of the function of that name, atomically.
         """
         if not _NAME.fullmatch(name):
             raise EmulationError(
                 f"function name {name!r}: small letters, digits, - and _, first a letter"
             )
+        self._expect(host, [*self._through(host), address])
         device = self._inventory.host(host).interface
-        namespaces.run_in(
-            self._path(host),
-            ["sysctl", "-q", "-w", *_SYSCTLS, f"net.ipv4.conf.{device}.send_redirects=0"],
-        )
-        drops = "".join(
-            f'ip saddr {source} ip daddr {address} counter drop comment "denied"\n'
-            for source in deny
-        )
-        table = f"ip {_table(name)}"
-        ruleset = (
-            f"table {table} {{}}\ndelete table {table}\ntable {table} {{\n"
-            "chain forward { type filter hook forward priority 0; policy accept;\n"
-            f'{drops}ip daddr {address} counter accept comment "passed"\n}}\n}}\n'
-        )
+        quiet = [f"net.ipv4.conf.{i}.send_redirects=0" for i in ("all", device)]
+        self._set(host, *quiet, *(f"{key}=1" for key in _FORWARDING))
         command = namespaces.command_in(self._path(host), ["nft", "-f", "-"])
-        namespaces.run(command, stdin=ruleset)
+        namespaces.run(command, stdin=ruleset(name, address, deny))
+        self._placed[name, host] = _Placed(name, host, address)
 
     def remove_function(self, name: str, host: str) -> None:
-        namespaces.run_in(self._path(host), ["nft", "delete", "table", "ip", _table(name)])
+        """What it dropped stays in `drops`."""
+        counted = self.function_counters(name, host)
+        namespaces.run_in(self._path(host), ["nft", "delete", "table", "inet", _table(name)])
+        gone = self._placed.pop((name, host), None)
+        if gone is not None:
+            self._ended[gone.slice_id] += counted["dropped_packets"]
+        left = self._through(host)
+        self._expect(host, left)
+        if not left:
+            self._set(host, *(f"{key}=0" for key in _FORWARDING))
 
     def function_counters(self, name: str, host: str) -> dict[str, int]:
-        """{"passed_packets", "dropped_packets"} since it was placed in that host."""
-        text = namespaces.run_in(
-            self._path(host), ["nft", "-j", "list", "table", "ip", _table(name)]
+        """{"passed_packets", "dropped_packets", and of each way} since it is in that host."""
+        listed = namespaces.run_in(
+            self._path(host), ["nft", "-j", "list", "counters", "table", "inet", _table(name)]
         )
-        found = {"passed": 0, "denied": 0}
-        for entry in orjson.loads(text)["nftables"]:
-            comment = entry.get("rule", {}).get("comment")
-            for expression in entry.get("rule", {}).get("expr", []):
-                if comment in found and "counter" in expression:
-                    found[comment] += expression["counter"]["packets"]
-        return {"passed_packets": found["passed"], "dropped_packets": found["denied"]}
+        entries = (entry.get("counter", {}) for entry in orjson.loads(listed)["nftables"])
+        found = {entry["name"]: entry["packets"] for entry in entries if entry}
+        of_ways = {
+            f"{what}_{way}_packets": found[f"{what}_{way}"]
+            for what in ("passed", "dropped")
+            for way in _WAYS
+        }
+        sums = {
+            f"{what}_packets": sum(found[f"{what}_{way}"] for way in _WAYS)
+            for what in ("passed", "dropped")
+        }
+        return sums | of_ways
+
+    def drops(self) -> dict[int, int]:
+        """Slice id -> packets dropped by functions since the network stands."""
+        found = Counter(self._ended)
+        for placed in self._placed.values():
+            counted = self.function_counters(placed.name, placed.host)
+            found[placed.slice_id] += counted["dropped_packets"]
+        return dict(found)
 
     def handlers(self) -> dict[str, Any]:
         return {
@@ -75,8 +120,42 @@ class Firewalls:
             "function_counters": self.function_counters,
         }
 
+    def _through(self, host: str) -> list[str]:
+        return [placed.address for placed in self._placed.values() if placed.host == host]
+
+    def _set(self, host: str, *settings: str) -> None:
+        namespaces.run_in(self._path(host), ["sysctl", "-q", "-w", *settings])
+
     def _path(self, host: str) -> str:
         return self._inventory.host(host).netns_path
+
+
+def ruleset(name: str, address: str, deny: list[str]) -> str:
+    """Lines for `nft -f`: counters stay when the table exists, rules are replaced."""
+    table = f"inet {_table(name)}"
+    names = [f"{what}_{way}" for what in ("passed", "dropped") for way in _WAYS]
+    counters = "".join(f"counter {name} {{\n}}\n" for name in names)
+    lines = [
+        f"table {table} {{",
+        f"{counters}chain forward {{",
+        "type filter hook forward priority 0; policy accept;",
+        "}",
+        "}",
+        f"flush chain {table} forward",
+    ]
+    add = f"add rule {table} forward"
+    for ip, of in (("ip", str), ("ip6", ipv6_of)):
+        to_service, from_service = f"{ip} daddr {of(address)}", f"{ip} saddr {of(address)}"
+        for user in map(of, deny):
+            lines += [
+                f"{add} {to_service} {ip} saddr {user} counter name dropped_up drop",
+                f"{add} {from_service} {ip} daddr {user} counter name dropped_down drop",
+            ]
+        lines += [
+            f"{add} {to_service} counter name passed_up accept",
+            f"{add} {from_service} counter name passed_down accept",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _table(name: str) -> str:

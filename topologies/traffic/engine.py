@@ -208,6 +208,10 @@ class TrafficEngine:
             receivers=self._call("receivers", "status"),
         )
 
+    def expect_through(self, host: str, addresses: list[str]) -> None:
+        """Packets of the services at these addresses are no leaks in this host."""
+        self._call("receivers", "expect", host=host, addresses=addresses)
+
     def _socket(self, name: str) -> Path:
         return self._run.path / f"{name}.sock"
 

@@ -63,9 +63,15 @@ def addresses_of(host: Host, inventory: Inventory) -> list[Address]:
     return [*host.addresses, *services, *([collector] if host.kind == "edge" else [])]
 
 
-def leak_program(addresses: Sequence[Address]) -> list[Instruction]:
-    """Accepts leaks, drops the host's own and outgoing frames. Frames start at Ethernet."""
+def leak_program(
+    addresses: Sequence[Address], through: Sequence[Address] = ()
+) -> list[Instruction]:
+    """Accepts leaks, drops the host's own and outgoing frames. Frames start at Ethernet.
+
+    `through`: services whose packets pass a network function in the host, both ways.
+    """
     known = [(int(ipaddress.ip_address(a.ip)), a.slice_id) for a in addresses]
+    passing = [(int(ipaddress.ip_address(a.ip)), a.slice_id) for a in through]
     gateway = int(ipaddress.ip_address(GATEWAY_IP))
     arp: list[Instruction] = [
         (LOAD_HALF, 0, 0, 20),
@@ -84,12 +90,21 @@ def leak_program(addresses: Sequence[Address]) -> list[Instruction]:
         (LOAD_WORD, 0, 0, ANCILLARY_VLAN_PRESENT),
         *unless_equal(0, ACCEPT),
         (LOAD_HALF, 0, 0, 12),
-        *_if_equal_far(_ETH_P_IPV6, _ipv6_program(addresses)),
+        *_if_equal_far(_ETH_P_IPV6, _ipv6_program(addresses, through)),
         *_if_equal_far(_ETH_P_ARP, arp),
         *unless_equal(_ETH_P_IP, ACCEPT),
-        (LOAD_WORD, 0, 0, 30),
+        (LOAD_WORD, 0, 0, 26),
     ]
-    for address, slice_id in known:
+    for address, slice_id in passing:
+        to_own_slice: list[Instruction] = [
+            (LOAD_WORD, 0, 0, 30),
+            (AND, 0, 0, _SLICE_MASK),
+            *if_equal(10 << 24 | slice_id << 16, [DROP]),
+            ACCEPT,
+        ]
+        program += if_equal(address, to_own_slice)
+    program.append((LOAD_WORD, 0, 0, 30))
+    for address, slice_id in [*known, *passing]:
         from_own_slice: list[Instruction] = [
             (LOAD_WORD, 0, 0, 26),
             (AND, 0, 0, _SLICE_MASK),
@@ -101,13 +116,22 @@ def leak_program(addresses: Sequence[Address]) -> list[Instruction]:
     return program
 
 
-def _ipv6_program(addresses: Sequence[Address]) -> list[Instruction]:
-    """Drops what is the host's own of IPv6 and accepts the rest."""
+def _ipv6_program(addresses: Sequence[Address], through: Sequence[Address]) -> list[Instruction]:
+    """Drops what is the host's own (or passes a function in it) of IPv6, accepts the rest."""
     program: list[Instruction] = []
     for first in (_IPV6_SOURCE, _IPV6_DESTINATION):
         program += [(LOAD_WORD, 0, 0, first), *unless_equal(_IPV6_PREFIX, ACCEPT)]
+    for address in through:
+        words = struct.unpack("!4I", ipaddress.ip_address(ipv6_of(address.ip)).packed)
+        to_same_slice: list[Instruction] = [
+            (LOAD_WORD, 0, 0, _IPV6_DESTINATION + 4),
+            *if_equal(words[1], [DROP]),
+            ACCEPT,
+        ]
+        from_slice = [(LOAD_WORD, 0, 0, _IPV6_SOURCE + 4), *if_equal(words[1], to_same_slice)]
+        program += [(LOAD_WORD, 0, 0, _IPV6_SOURCE + 12), *if_equal(words[3], from_slice)]
     program += [(LOAD_WORD, 0, 0, _IPV6_DESTINATION + 8), *unless_equal(0, ACCEPT)]
-    for address in addresses:
+    for address in [*addresses, *through]:
         words = struct.unpack("!4I", ipaddress.ip_address(ipv6_of(address.ip)).packed)
         same_slice: list[Instruction] = [
             (LOAD_WORD, 0, 0, _IPV6_SOURCE + 4),
@@ -145,14 +169,19 @@ class LeakDetector:
 
     host: str
     opened: socket.socket
+    addresses: Sequence[Address]
     frames_by_slice: dict[int, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     """Hex of the first leaked frames, for finding out whose they were."""
 
     @classmethod
     def open(cls, host: Host, inventory: Inventory) -> LeakDetector:
-        opened = packet_socket(host, leak_program(addresses_of(host, inventory)))
-        return cls(host.name, opened)
+        addresses = addresses_of(host, inventory)
+        return cls(host.name, packet_socket(host, leak_program(addresses)), addresses)
+
+    def expect(self, through: Sequence[Address]) -> None:
+        """From now on packets of these services, and no others, pass a function in the host."""
+        attach(self.opened, leak_program(self.addresses, through))
 
     def read(self) -> None:
         """Count what is waiting."""

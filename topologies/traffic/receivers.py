@@ -1,8 +1,9 @@
 """The receivers' process: drains every flow's socket, counts, keeps delays, watches for leaks.
 
 `python -m topologies.traffic.receivers RUN_FOLDER`; controlled at `receivers.sock`:
-start {t0_ns}, stop, status, samples {since_ns, until_ns}, leaks, reset. It need not be
-quick, because arrival times are the kernel's: it drains all sockets every 10 ms.
+start {t0_ns}, stop, status, samples {since_ns, until_ns}, leaks, expect {host, addresses},
+reset. It need not be quick, because arrival times are the kernel's: it drains all sockets
+every 10 ms.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from controller.contracts.inventory import Inventory
+from controller.contracts.addressing import slice_of
+from controller.contracts.inventory import Address, Inventory
 from controller.contracts.run_folder import RunFolder
 from topologies.errors import EmulationError
 from topologies.scenario.schema import Scenario
@@ -141,6 +143,14 @@ class Receivers:
                 if d.frames_by_slice
             ]
 
+    def expect(self, host: str, addresses: list[str]) -> None:
+        """Packets of the services at these addresses pass a network function in the host."""
+        through = [Address(slice_id=slice_of(ip), ip=ip) for ip in addresses]
+        with self._lock:
+            for detector in self._detectors:
+                if detector.host == host:
+                    detector.expect(through)
+
     def status(self) -> dict[str, Any]:
         return {
             "ready": True,
@@ -180,6 +190,7 @@ def main(arguments: list[str]) -> int:
         "status": receivers.status,
         "samples": receivers.samples,
         "leaks": receivers.leaks,
+        "expect": receivers.expect,
         "reset": receivers.reset,
     }
     for number in (signal.SIGTERM, signal.SIGINT):

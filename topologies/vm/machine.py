@@ -28,6 +28,8 @@ from topologies.vm.recipe import cache_folder
 PROCESSORS, MEMORY_MIB = 2, 3072
 _NICENESS = 10
 _BOOT_TIMEOUT_S, _KVM_TRIAL_S, _END_TIMEOUT_S = 180.0, 8.0, 5.0
+_CONNECT_TIMEOUT_S, _ANSWER_TIMEOUT_S = 30, 40.0
+"""An emulated processor beside a busy machine takes its time to greet."""
 _POLL_S = 0.1
 
 
@@ -51,7 +53,8 @@ class Machine:
         return [
             "ssh", "-F", "none", "-i", self.key, "-p", str(self.ssh_port),
             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-            "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", "-o", "BatchMode=yes",
+            "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
+            "-o", f"ConnectTimeout={_CONNECT_TIMEOUT_S}",
             *(["-t"] if terminal else []), "root@127.0.0.1", *command,
         ]  # fmt: skip
 
@@ -200,7 +203,7 @@ def _await_answer(machine: Machine, process: subprocess.Popen[bytes], progress: 
 def _answers(command: Sequence[str]) -> bool:
     try:
         done = subprocess.run(
-            list(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=20
+            list(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=_ANSWER_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
         return False

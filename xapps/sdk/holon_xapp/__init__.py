@@ -8,7 +8,19 @@ for event in xapp.subscribe("cell"):
     ...
 """
 
-from holon_xapp.decisions import Decision, PlannedReservation, ReservationPlan
+from holon_xapp.decisions import (
+    Decision,
+    Order,
+    Plan,
+    PlannedReservation,
+    ReservationPlan,
+    adapt_link,
+    handover,
+    migrate,
+    migrate_twin,
+    offload,
+    schedule,
+)
 from holon_xapp.errors import (
     ApiError,
     EventError,
@@ -21,10 +33,12 @@ from holon_xapp.events import (
     CellEvent,
     DecisionEvent,
     Event,
+    PredictedPlace,
     Reservation,
     SliceEvent,
     SliceState,
     SNssai,
+    UserEvent,
     parse_event,
 )
 from holon_xapp.model import Model, find_model_folder, load_model
@@ -40,7 +54,10 @@ __all__ = [
     "EventError",
     "Model",
     "ModelError",
+    "Order",
+    "Plan",
     "PlannedReservation",
+    "PredictedPlace",
     "Reservation",
     "ReservationPlan",
     "SNssai",
@@ -49,9 +66,16 @@ __all__ = [
     "SliceEvent",
     "SliceState",
     "Unreachable",
+    "UserEvent",
     "Xapp",
     "XappError",
+    "adapt_link",
     "find_model_folder",
+    "handover",
     "load_model",
+    "migrate",
+    "migrate_twin",
+    "offload",
     "parse_event",
+    "schedule",
 ]

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
-from holon_xapp.events import CellEvent, SNssai
+from holon_xapp.events import CellEvent, SNssai, UserEvent
 
 APPLIED, REJECTED, SUPERSEDED = "applied", "rejected", "superseded"
+ANSWER_TIMEOUT_S = 5.0
+MIGRATION_TIMEOUT_S = 90.0
+"""A migration is answered when the service runs in its new place."""
+
+
+class Plan(Protocol):
+    """Anything that `Xapp.decide` takes."""
+
+    @property
+    def answer_timeout_s(self) -> float: ...
+
+    def request(self) -> dict[str, Any]:
+        """Body of `POST /api/v1/decisions`, without xApp name and decision id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,7 @@ class ReservationPlan:
     based_on: tuple[str, ...] = ()
     valid_for_ms: int = 1000
     hops_ns: Mapping[str, int] = field(default_factory=dict)
+    answer_timeout_s: float = ANSWER_TIMEOUT_S
 
     @classmethod
     def answering(
@@ -67,7 +82,6 @@ class ReservationPlan:
         )
 
     def request(self) -> dict[str, Any]:
-        """Body of `POST /api/v1/decisions`, without xApp name and decision id."""
         return {
             "trace_id": self.trace_id,
             "action": "reserve",
@@ -77,6 +91,77 @@ class ReservationPlan:
             "valid_for_ms": self.valid_for_ms,
             "hops_ns": dict(self.hops_ns),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Any single decision: `action`, whom it is about, and how it shall be.
+
+    The functions below make one of each action; `answering` says on what twin it rests.
+    """
+
+    action: str
+    target: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    trace_id: str = ""
+    based_on: tuple[str, ...] = ()
+    valid_for_ms: int = 2000
+    hops_ns: Mapping[str, int] = field(default_factory=dict)
+    answer_timeout_s: float = ANSWER_TIMEOUT_S
+
+    def answering(self, event: UserEvent, inferred_at_ns: int) -> Self:
+        return replace(
+            self,
+            trace_id=f"user-{event.ue_id}-{event.version}",
+            based_on=(event.measurement_id,),
+            hops_ns={"twin_completed": event.changed_at_ns, "inferred": inferred_at_ns},
+        )
+
+    def request(self) -> dict[str, Any]:
+        return {
+            "trace_id": self.trace_id or uuid.uuid4().hex,
+            "action": self.action,
+            "target": dict(self.target),
+            "parameters": dict(self.parameters),
+            "based_on": list(self.based_on),
+            "valid_for_ms": self.valid_for_ms,
+            "hops_ns": dict(self.hops_ns),
+        }
+
+
+def migrate(service: str, host: str) -> Order:
+    """A task service moves with its state; scope `migrate`."""
+    target = {"service": service}
+    return Order("migrate", target, {"host": host}, answer_timeout_s=MIGRATION_TIMEOUT_S)
+
+
+def migrate_twin(ue_id: str, edge: str) -> Order:
+    """A copy of a user's twin goes ahead to another edge; scope `migrate_twin`."""
+    return Order("migrate_twin", {"ue_id": ue_id}, {"edge": edge})
+
+
+def handover(ue_id: str, cell_id: str) -> Order:
+    """Scope `handover`."""
+    return Order("handover", {"ue_id": ue_id}, {"cell_id": cell_id})
+
+
+def schedule(s_nssai: SNssai, shares: Mapping[str, float]) -> Order:
+    """Each named user gets at most this share (0-1) of what its slice may send in its cell,
+    downlink; users not named are not limited. Scope `schedule`."""
+    target = {"s_nssai": {"sst": s_nssai.sst, "sd": s_nssai.sd}}
+    return Order("schedule", target, {"shares": dict(shares)})
+
+
+def offload(ue_id: str, service: str, to: str) -> Order:
+    """A user's tasks for a service are worked on at `to` from its next request on: the service, one
+    that does the same, or `"device"`. Scope `offload`."""
+    return Order("offload", {"ue_id": ue_id, "service": service}, {"to": to})
+
+
+def adapt_link(ue_id: str, max_cqi: int | None) -> Order:
+    """No modulation and coding above this CQI's (1-15) for a user; None: what its channel allows.
+    Scope `adapt_link`."""
+    return Order("adapt_link", {"ue_id": ue_id}, {"max_cqi": max_cqi})
 
 
 @dataclass(frozen=True, slots=True)

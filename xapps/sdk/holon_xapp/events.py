@@ -92,7 +92,41 @@ class DecisionEvent:
     record: Mapping[str, Any]
 
 
-Event = CellEvent | SliceEvent | DecisionEvent
+@dataclass(frozen=True, slots=True)
+class PredictedPlace:
+    """Where the twin says that the user will be: within `radius_m` with probability 0.9."""
+
+    horizon_s: float
+    position_m: tuple[float, float]
+    radius_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class UserEvent:
+    """A user's twin changed: a report came, or its forecasts were made.
+
+    What the twin does not have (its model says so, or nothing was reported yet) is None or
+    empty.  `twin` is the whole document.
+    """
+
+    ue_id: str
+    version: int
+    changed_at_ns: int
+    """When its newest report was measured or its newest forecast made."""
+    cell_id: str | None
+    rsrp_dbm: Mapping[str, float]
+    position_m: tuple[float, float] | None
+    speed_mps: float | None
+    places: tuple[PredictedPlace, ...]
+    twin: Mapping[str, Any]
+
+    @property
+    def measurement_id(self) -> str:
+        """What a decision states in `based_on`."""
+        return f"user/{self.ue_id}/{self.version}"
+
+
+Event = CellEvent | SliceEvent | UserEvent | DecisionEvent
 
 
 def parse_event(line: bytes | str) -> Event:
@@ -147,6 +181,35 @@ def _slice(document: Mapping[str, Any]) -> SliceEvent:
     )
 
 
+def _user(document: Mapping[str, Any]) -> UserEvent:
+    radio, user = document["connectivity"], document["user"]
+    location = user.get("location_m", {})
+    predicted = location.get("predicted", {})
+    place = _value(location)
+    measured_at_ns = [int(a["measured_at"]) for a in (*radio.values(), *user.values())]
+    return UserEvent(
+        ue_id=str(document["id"]),
+        version=int(document["version"]),
+        changed_at_ns=max([int(predicted.get("made_at", 0)), *measured_at_ns]),
+        cell_id=_value(radio.get("serving_cell", {})),
+        rsrp_dbm=dict(_value(radio.get("rsrp_dbm", {})) or {}),
+        position_m=None if place is None else (float(place[0]), float(place[1])),
+        speed_mps=_value(user.get("speed_mps", {})),
+        places=tuple(_place(h) for h in predicted.get("horizons", ())),
+        twin=dict(document),
+    )
+
+
+def _value(attribute: Mapping[str, Any]) -> Any:
+    return attribute.get("value")
+
+
+def _place(horizon: Mapping[str, Any]) -> PredictedPlace:
+    x_m, y_m = horizon["value"]
+    radius_m = float(horizon["radius_m"]["0.9"])
+    return PredictedPlace(horizon["horizon_ms"] / 1000, (float(x_m), float(y_m)), radius_m)
+
+
 def _decision(document: Mapping[str, Any]) -> DecisionEvent:
     return DecisionEvent(decision_id=str(document["id"]), record=dict(document))
 
@@ -154,5 +217,6 @@ def _decision(document: Mapping[str, Any]) -> DecisionEvent:
 _PARSERS: dict[str, Callable[[Mapping[str, Any]], Event]] = {
     "cell": _cell,
     "slice": _slice,
+    "user": _user,
     "decision": _decision,
 }

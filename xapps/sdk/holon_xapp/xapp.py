@@ -18,15 +18,14 @@ from typing import Any, Self
 
 import requests
 
-from holon_xapp.decisions import REJECTED, Decision, ReservationPlan
+from holon_xapp.decisions import ANSWER_TIMEOUT_S, REJECTED, Decision, Plan
 from holon_xapp.errors import ApiError, ModelError, Unreachable
-from holon_xapp.events import CellEvent, Event, SliceEvent, parse_event
+from holon_xapp.events import CellEvent, Event, SliceEvent, UserEvent, parse_event
 from holon_xapp.model import Model, find_model_folder, load_model
 from holon_xapp.settings import Settings
 from holon_xapp.stream import Backoff, lines_of
 
 CONNECT_TIMEOUT_S = 3.0
-ANSWER_TIMEOUT_S = 5.0
 SILENCE_TIMEOUT_S = 60.0
 """A stream without an event for so long is opened anew."""
 REFUSALS = (404, 409, 422, 429)
@@ -97,7 +96,19 @@ class Xapp:
             raise ModelError(f"{path} names no models: {error!r}") from None
         return models
 
-    def decide(self, plan: ReservationPlan, dry_run: bool = False) -> Decision:
+    def services(self) -> list[dict[str, Any]]:
+        """Name, host, candidates, users, state_bytes, ... of every service of the moment."""
+        return list(self._call("GET", "/api/v1/services"))
+
+    def topology(self) -> dict[str, Any]:
+        """Switches, hosts and links (with rate and delay).  Raises `ApiError`, `Unreachable`."""
+        return dict(self._call("GET", "/api/v1/topology"))
+
+    def cell_list(self) -> list[dict[str, Any]]:
+        """Cells with their edge, position, capacity and users."""
+        return list(self._call("GET", "/api/v1/cells"))
+
+    def decide(self, plan: Plan, dry_run: bool = False) -> Decision:
         """Raises `ApiError` for what no other decision would cure, `Unreachable`.
 
         What the RIC refuses comes back as a rejected `Decision`, with the reason.
@@ -107,10 +118,11 @@ class Xapp:
         body = {**plan.request(), "xapp": self.name, "decision_id": decision_id}
         if dry_run:
             body["dry_run"] = True
+        timeout_s = plan.answer_timeout_s
         try:
-            response = self._send("POST", "/api/v1/decisions", body)
+            response = self._send("POST", "/api/v1/decisions", body, timeout_s)
         except Unreachable:
-            response = self._send("POST", "/api/v1/decisions", body)
+            response = self._send("POST", "/api/v1/decisions", body, timeout_s)
         document = _document(response)
         if response.status_code in REFUSALS:
             return _refused(decision_id, response.status_code, document)
@@ -122,8 +134,8 @@ class Xapp:
     ) -> Generator[Event, None, None]:
         """Events without end, reconnecting when the stream breaks.
 
-        `ids`: only these cells or slices (None: all).  `period_ms`: at most one event
-        per cell or slice in that time.  Raises `ApiError` (a wrong kind, a token that
+        `ids`: only these cells, slices or users (None: all).  `period_ms`: at most one
+        event per id in that time.  Raises `ApiError` (a wrong kind, a token that
         is no longer valid) and `EventError`.
         """
         wanted = None if ids is None else frozenset(ids)
@@ -146,6 +158,14 @@ class Xapp:
         """`subscribe("cell")`, typed."""
         for event in self.subscribe("cell", ids):
             if isinstance(event, CellEvent):
+                yield event
+
+    def users(
+        self, ids: Iterable[str] | None = None, period_ms: int = 0
+    ) -> Generator[UserEvent, None, None]:
+        """`subscribe("user")`, typed: user twins with their forecasts, as they change."""
+        for event in self.subscribe("user", ids, period_ms):
+            if isinstance(event, UserEvent):
                 yield event
 
     def _stream_lines(
@@ -180,14 +200,18 @@ class Xapp:
         return document
 
     def _send(
-        self, method: str, path: str, body: dict[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> requests.Response:
         try:
             return self._session.request(
                 method,
                 self.settings.url + path,
                 json=body,
-                timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S),
+                timeout=(CONNECT_TIMEOUT_S, timeout_s),
             )
         except requests.RequestException as error:
             raise Unreachable(f"{method} {path}: {error}") from None
@@ -227,6 +251,8 @@ def _refused(decision_id: str, status: int, document: Any) -> Decision:
 def _id_of(event: Event) -> str:
     if isinstance(event, CellEvent):
         return event.cell_id
+    if isinstance(event, UserEvent):
+        return event.ue_id
     return event.slice_key if isinstance(event, SliceEvent) else event.decision_id
 
 
