@@ -41,6 +41,8 @@ def settings(ric: RunningRic, ue_id: str) -> Any:
 def test_a_budget_lengthens_periods_by_audited_decisions_and_gives_them_back(
     ric: RunningRic,
 ) -> None:
+    asked = {"users": 1, "demand_kbps": 1000.0, "goodput_kbps": 900.0, "loss_ratio": 0.0}
+    ric.send_aggregate(slices=[{"slice_id": i, "owd_p95_ms": 5.0, **asked} for i in (1, 2)])
     wait_until(lambda: len(ric.get("twin-budget")["users"]) == 2, 10)
     wait_until(lambda: ric.get("twin-budget")["total"]["bytes_per_s"] > 0, 10)
     answer = ric.call("PUT", "twin-budget", json={"bytes_per_s": 1200})
