@@ -178,8 +178,10 @@ class Measuring:
     """The cases, each set, settled and read over `seconds`."""
 
     def __init__(
-        self, run: RunFolder, inventory: Inventory, api: Northbound, seconds: float
+        self, run: RunFolder, inventory: Inventory, api: Northbound, seconds: float, every: int
     ) -> None:
+        """`every`: only each so many-th case of a mechanism."""
+        self._every = every
         self._receivers = Receivers(run, inventory)
         self._settings = Settings(api)
         self._rest = dict.fromkeys((n for n in ELASTIC if n != LIMITED), (0.5, NO_CEILING_MBPS))
@@ -192,13 +194,13 @@ class Measuring:
 
     def ceilings(self) -> Iterator[Reading]:
         """A slice's ceiling in a cell: its meter, then its queue."""
-        for ceiling in CEILINGS_MBPS:
+        for ceiling in CEILINGS_MBPS[:: self._every]:
             self._settings.reserve({LIMITED: (ceiling, ceiling), **self._rest})
             yield self._rate("ceiling (meter and queue)", LIMITED, ceiling)
 
     def policing(self) -> Iterator[Reading]:
         """A user's meter, in a slice whose queue would carry twice as much."""
-        for limit in USER_LIMITS_MBPS:
+        for limit in USER_LIMITS_MBPS[:: self._every]:
             self._settings.reserve({LIMITED: (2 * limit, NO_CEILING_MBPS), **self._rest})
             self._settings.limit_users(LIMITED, limit)
             yield self._rate("policing (user's meter)", LIMITED, limit)
@@ -206,7 +208,7 @@ class Measuring:
 
     def shaping(self) -> Iterator[Reading]:
         """A real-time slice's queue on a server's link, where no meter of that rate stands."""
-        for promise in SHAPED_PROMISES_MBPS:
+        for promise in SHAPED_PROMISES_MBPS[:: self._every]:
             share = self._settings.promise_shaped(promise, self._sink_port)
             yield self._rate("shaping (queue's maximum)", "shaped", share)
 
@@ -216,7 +218,7 @@ class Measuring:
 
     def mixes(self) -> Iterator[Reading]:
         """Elastic queues that saturate the link together."""
-        for minima in MIXES_MBPS:
+        for minima in MIXES_MBPS[:: self._every]:
             mix = dict(zip(ELASTIC, minima, strict=True))
             self._settings.reserve({n: (mbps, NO_CEILING_MBPS) for n, mbps in mix.items()})
             read = {name: rate for name, rate in self._read().items() if name in mix}
@@ -260,10 +262,10 @@ def on_testbed() -> Iterator[tuple[RunFolder, Inventory, Northbound]]:
         testbed("down")
 
 
-def measure(seconds: float) -> list[Reading]:
+def measure(seconds: float, every: int) -> list[Reading]:
     found = []
     with on_testbed() as (run, inventory, api):
-        measuring = Measuring(run, inventory, api, seconds)
+        measuring = Measuring(run, inventory, api, seconds, every)
         for part in (measuring.shaping, measuring.ceilings, measuring.policing, measuring.mixes):
             for reading in part():
                 found.append(reading)
@@ -289,9 +291,10 @@ def verdict_of(readings: list[Reading]) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each reading")
+    parser.add_argument("--every", type=int, default=1, help="only each N-th case")
     options = parser.parse_args()
     print(f"{'mechanism':26s} {'case':18s} {'slice':7s}{'set':>9s}{'measured':>10s}")
-    readings = measure(options.seconds)
+    readings = measure(options.seconds, options.every)
     verdict = verdict_of(readings)
     print(verdict)
     figures = {"readings": [r.as_json() for r in readings], "verdict": verdict}

@@ -5,28 +5,62 @@ moment of scenario time.  In each, every fork is predicted at every moment and o
 applied through the guard; after the horizon the fixed split is put back.  What the strategies
 were worth comes from the twins' reports afterwards, that is from packets.
 
-`./testbed.sh bench whatif_live [--scenario S] [--seed N]`
+Each testbed's moments are kept in results/bench/whatif_live with the testbed's own verdict; one
+that was invalid (a busy machine, late timers) is made again and never quoted.
+
+`./testbed.sh bench whatif_live [--scenario S] [--seed N] [--moments N] [--record-most N]`
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import signal
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from benchmarks.runs import testbed, write
+from benchmarks.proportions import Choice, judged, words
+from benchmarks.runs import RESULTS, testbed, write
 from controller.contracts import rpc
 from controller.whatif.scoring import score
 from topologies.cli.northbound import Northbound, running
 
 STRATEGIES = ("hold", "static", "proportional", "follow")
-MOMENTS_S = (9.0, 16.0, 23.0, 30.0)
+FIRST_S = 9.0
+EVERY_S = 6.0
+MOMENTS = 12
 HORIZON_S = 2.0
 SCORED_WITHIN_S = 6.0
 RESTORE_STEPS_MAX = 6
 RESTORE_PAUSE_S = 0.5
+FINISH_TIMEOUT_S = 120.0
 PRICE_TIE = 0.02
 """Equal but for the price of what is reserved."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One testbed in which `strategy` is applied at every moment."""
+
+    scenario: str
+    seed: int
+    strategy: str
+    moments: int
+
+    @property
+    def folder(self) -> Path:
+        return RESULTS / "whatif_live" / f"{self.scenario}-{self.seed}-{self.strategy}"
+
+    def kept(self) -> dict[str, Any] | None:
+        """What was recorded of it, if that may be quoted and is long enough."""
+        try:
+            document: dict[str, Any] = json.loads((self.folder / "moments.json").read_text())
+        except (OSError, ValueError):
+            return None
+        is_valid = document["validity"]["verdict"] == "valid"
+        return document if is_valid and len(document["moments"]) >= self.moments else None
 
 
 def main() -> int:
@@ -34,49 +68,76 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenario", default="crossroads")
-    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--seed", type=int, nargs="+", default=[3])
+    parser.add_argument("--moments", type=int, default=MOMENTS)
+    parser.add_argument("--record-most", type=int, metavar="N", help="testbeds of this call")
     options = parser.parse_args()
-    seen = {s: strategy_run(options.scenario, options.seed, s) for s in STRATEGIES}
-    rows = [moment(seen, index) for index in range(len(MOMENTS_S))]
-    # Until something is applied `hold` and `static` are the same network: what they differ by
-    # is what two measurements of one thing differ by.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # takes the testbed down
+    wanted = [
+        Series(options.scenario, seed, strategy, options.moments)
+        for seed in options.seed
+        for strategy in STRATEGIES
+    ]
+    for series in [s for s in wanted if s.kept() is None][: options.record_most]:
+        record(series)
+    missing = [s for s in wanted if s.kept() is None]
+    if missing:
+        print(f"{len(missing)} testbeds are missing or invalid, so there are no figures:")
+        for series in missing:
+            print(f"  {series.folder.name}")
+        return 1
+    rows = []
+    for seed in options.seed:
+        of_seed = {s.strategy: s.kept() or {} for s in wanted if s.seed == seed}
+        seen = {name: document["moments"] for name, document in of_seed.items()}
+        rows += [{"seed": seed, **moment(seen, index)} for index in range(options.moments)]
+    figures = show(rows)
+    print(f"written to {write('whatif_live', {'moments': rows, **figures})}")
+    return 0 if figures["all"]["ratio"] >= 0.9 else 1
+
+
+def show(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """`hold` and `static` are the same network until something is applied, so what they differ
+    by is what two measurements of one thing differ by: less is a tie."""
     noise = [abs(row["measured"]["hold"] - row["measured"]["static"]) for row in rows]
     tie = max(PRICE_TIE, sum(noise) / len(noise))
-    for row in rows:
-        best = max(row["measured"].values())
-        row["is_best"] = row["measured"][row["picked"]] >= best - tie
-    for row in rows:
+    choices = [Choice(row["picked"], row["measured"]) for row in rows]
+    for row, choice in zip(rows, choices, strict=True):
+        row["is_best"] = choice.is_right(tie)
         print(
-            f"t {row['t_s']:4.0f} s  predicted {row['picked']:12s} measured "
+            f"seed {row['seed']} t {row['t_s']:4.0f} s  predicted {row['picked']:12s} measured "
             + "  ".join(f"{s} {row['measured'][s]:.3f}" for s in STRATEGIES)
             + ("  picked" if row["is_best"] else "  missed")
         )
-    ratio = sum(row["is_best"] for row in rows) / len(rows)
-    print(
-        f"best of four picked in {ratio:.0%} of {len(rows)} forks; "
-        f"ties within {tie:.3f} (noise floor)"
-    )
-    print(f"written to {write('whatif_live', {'moments': rows, 'picked_ratio': ratio})}")
-    return 0
+    figures = {"noise_floor": sum(noise) / len(noise), **judged(choices, tie)}
+    print(f"on packets: {words(figures)}")
+    return figures
 
 
-def strategy_run(scenario: str, seed: int, strategy: str) -> list[dict[str, Any]]:
-    """One testbed in which `strategy` is applied at every moment."""
-    testbed("up", scenario, "--policy", "static", "--seed", str(seed))
+def record(series: Series) -> None:
+    print(f"recording {series.folder.name}", flush=True)
+    testbed("up", series.scenario, "--policy", "static", "--seed", str(series.seed))
     try:
         run = running()
         api = Northbound(run)
-        status = rpc.call(run.emulation_socket, "status")
-        t0_s = time.monotonic() - status["t_s"]
-        found = [applied(api, strategy, t0_s + at_s) for at_s in MOMENTS_S]
+        begun = rpc.call(run.emulation_socket, "begin")
+        t0_s = time.monotonic() - rpc.call(run.emulation_socket, "status")["t_s"]
+        due_s = [FIRST_S + EVERY_S * index for index in range(series.moments)]
+        found = [{"t_s": at_s, **applied(api, series.strategy, t0_s + at_s)} for at_s in due_s]
+        rpc.call(run.emulation_socket, "finish", FINISH_TIMEOUT_S, out=str(series.folder))
         api.close()
-        return found
     finally:
         testbed("down")
+    summary = json.loads((series.folder / "summary.json").read_text())
+    document = {"begun": begun, "validity": summary["validity"], "moments": found}
+    (series.folder / "moments.json").write_text(json.dumps(document, indent=1) + "\n")
+    reasons = "; ".join(summary["validity"]["reasons"])
+    print(f"  {summary['validity']['verdict']} {reasons}", flush=True)
 
 
 def applied(api: Northbound, strategy: str, due_s: float) -> dict[str, Any]:
-    time.sleep(max(0.0, due_s - time.monotonic()))
+    late_s = time.monotonic() - due_s
+    time.sleep(max(0.0, -late_s))
     forks = {s: api.post("whatif", {"strategy": {"kind": s}})["fork_id"] for s in STRATEGIES}
     body = {"horizon_s": HORIZON_S}
     ranked = api.post("whatif/compare", {"fork_ids": list(forks.values()), **body})
@@ -88,6 +149,7 @@ def applied(api: Northbound, strategy: str, due_s: float) -> dict[str, Any]:
     for fork_id in forks.values():
         api.delete(f"whatif/{fork_id}")
     return {
+        "late_s": max(0.0, late_s),
         "predicted": {f["name"]: f["prediction"]["score"] for f in ranked},
         "verdicts": [d["verdict"] for d in answer["decisions"]],
         "reasons": [d["reason"] for d in answer["decisions"] if d["reason"]],
@@ -133,7 +195,7 @@ def moment(seen: dict[str, list[dict[str, Any]]], index: int) -> dict[str, Any]:
     }
     picked = max(predicted, key=lambda s: predicted[s])
     return {
-        "t_s": MOMENTS_S[index],
+        "t_s": runs[STRATEGIES[0]]["t_s"],
         "predicted": predicted,
         "measured": measured,
         "picked": picked,

@@ -30,7 +30,8 @@ from topologies.results.tables import read_table
 
 STRATEGIES: tuple[Strategy, ...] = (Hold(), Static(), Proportional(), Follow())
 HORIZON_S = 2.0
-EVERY_S = 3.0
+EVERY_S = 2.0
+"""As long as a fork looks ahead, so no two share what became of them."""
 FIRST_S = 4.0
 
 
@@ -44,6 +45,10 @@ class Pick:
     true: dict[str, float]
     regret: float
     """What the pick's true score lacks to the best one's."""
+
+    @property
+    def chosen(self) -> str:
+        return max(self.predicted, key=lambda name: self.predicted[name])
 
 
 def site_of(run: Recorded, calibration: Calibration) -> Site:
@@ -69,7 +74,7 @@ def events(folder: Path, run: Recorded) -> list[dict[str, Any]]:
     table = read_table(folder, "twins")
     rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
     link_kbps = dict(zip(run.columns.cells, run.columns.link_kbps, strict=True))
-    return list(cell_events(rows, run.scenario.slices, link_kbps, run.scenario.reservable_ratio))
+    return list(cell_events(rows, link_kbps, run.scenario.reservable_ratio))
 
 
 def moments(

@@ -106,7 +106,9 @@ class Watch:
             return
         # Seen before the proper read: what changes in between shows at the next look.
         foreign_before = self._switches.foreign.get(switch, 0)
-        done = await self._switches.reconcile(switch)
+        done = await self._switches.verified(switch)
+        if done is None:
+            return
         if done.change.is_empty and done.confirmed:
             self._seen[switch] = found
         else:

@@ -20,9 +20,10 @@ from controller.contracts.slices import Strict
 DESCRIPTOR_FILE = "config-file.json"
 SCOPES = (
     *("read", "reserve", "schedule", "handover", "admit", "cover"),
-    *("migrate", "migrate_twin", "offload", "adapt_link", "configure_twin"),
+    *("migrate", "migrate_twin", "offload", "adapt_link", "configure_twin", "store"),
 )
-"""`read`: twins and stream; the others: decisions with that action."""
+"""`read`: twins and stream; `store`: the shared data layer; the others: decisions with that
+action."""
 
 XappName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from controller.contracts.addressing import CENTRE_IP, CENTRE_UDP_PORT, edge_ip
 from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from controller.ric.netns import make_in_namespace
+from controller.twins.report_values import rows_of, samples_of
+from controller.twins.series import Query, answer
 from tests.conftest import free_port
 from tests.ric_inventory import ric_inventory
 from tests.waiting import wait_until
@@ -72,6 +74,8 @@ class Neighbours:
     run: RunFolder
     twins: dict[str, Any] = field(default_factory=dict)
     heard: list[tuple[str, str, str]] = field(default_factory=list)
+    reports: dict[str, list[Any]] = field(default_factory=dict)
+    """What `series` and `rows` are answered from."""
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Neighbours]:
@@ -103,6 +107,8 @@ class Neighbours:
             "configure": lambda overrides: {"users_told": len(overrides)},
             "spending": self._spending,
             "clusters": lambda **_: {"ue1": "ue1", "ue2": "ue2", "ue3": "ue1"},
+            "series": self._series,
+            "rows": self._rows,
         }
         local = await rpc.serve(self.run.local_controller_socket("edge1"), edge)
         return [emulation, local]
@@ -136,6 +142,20 @@ class Neighbours:
             "move_bytes": 0,
             "users": users,
         }
+
+    def _series(self, ue_id: str, query: dict[str, Any]) -> dict[str, Any]:
+        asked = Query(**query)
+        samples = samples_of(self.reports.get(ue_id, []), asked.attribute)
+        return {"points": answer(samples, asked), "recorded": bool(samples), "known": []}
+
+    def _rows(self, ue_id: str, since_ns: int) -> list[dict[str, Any]]:
+        inventory = Inventory.load(self.run.inventory)
+        return [
+            asdict(row)
+            for report in self.reports.get(ue_id, [])
+            for row in rows_of(report, inventory.slices)
+            if report["measured_at_ns"] >= since_ns
+        ]
 
     def _twin(self, ue_id: str) -> Any:
         if ue_id not in self.twins:
@@ -239,9 +259,11 @@ def start_ric(
 
 
 @contextlib.contextmanager
-def running_ric(run: RunFolder, inventory: Inventory) -> Iterator[RunningRic]:
+def running_ric(
+    run: RunFolder, inventory: Inventory, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningRic]:
     """Ready, with the operator's token in the session."""
-    ric = start_ric(run, inventory)
+    ric = start_ric(run, inventory, environment)
     try:
         wait_until(lambda: ric.process.poll() is not None or is_ready(run), 20)
         assert ric.process.poll() is None, ric.stop()[1]

@@ -157,6 +157,37 @@ def request(at_s: float, latency_ms: float | None, **changes: Any) -> dict[str, 
     return {**row, **changes}
 
 
+def user_row(ue_id: str, at_s: float, **changes: Any) -> dict[str, Any]:
+    """A report of scenario second `at_s` of a user in slice video at ap1."""
+    measured_at_ns = T0_NS + int(at_s * 1e9)
+    row: dict[str, Any] = {
+        "measured_at_ns": measured_at_ns,
+        "window": measured_at_ns // 500_000_000 - 1,
+        "period_ms": 500,
+        "ue_id": ue_id,
+        "kind": "phone",
+        "version": int(at_s * 2),
+        "cell_id": "ap1",
+        "sst": 1,
+        "sd": "000001",
+        "slice_name": "video",
+        "slice_id": 1,
+        "demand_kbps": 2000.0,
+        "goodput_kbps": 1500.0,
+        "loss_ratio": 0.25,
+        "owd_p95_ms": 9.0,
+        "up_demand_kbps": 0.0,
+        "up_goodput_kbps": 0.0,
+        "mos": 3.0,
+        "rsrp_dbm": -80.0,
+        "x_m": 0.0,
+        "y_m": 0.0,
+        "speed_mps": 0.0,
+        "heading_deg": None,
+    }
+    return {**row, **changes}
+
+
 def sample_evidence(**changes: Any) -> Evidence:
     """A balanced, valid run of 40 windows; keywords replace fields."""
     measured = changes.pop("measurements", sample_measurements())
@@ -195,6 +226,7 @@ def sample_evidence(**changes: Any) -> Evidence:
         "versions": {"holon": "0.1.0", "openvswitch": "3.1.0"},
         "delay": "wirefilter",
         "requests": {"rows": [request(10.0, 4.0)], "regressions": {}},
+        "user_rows": [user_row("ue1", 10.0)],
         "twin_rows": [{"cell_id": "ap1", "window": 1, "demand_kbps": 4000.0}],
     }
     return replace(Evidence(**fields), **changes)

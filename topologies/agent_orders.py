@@ -23,6 +23,8 @@ from controller.contracts.twin_models import AgentSettings, Upload
 
 MAX_ORDER_BYTES = 2048
 _WAIT_MS = 200
+USE_CASE = ("heading_deg", "odometer_m", "operations")
+"""Fields that a report has only where its twin model asks for them."""
 
 
 class BadOrder(ValueError):
@@ -76,6 +78,11 @@ def fitted(report: dict[str, Any], settings: AgentSettings, in_full: bool) -> di
     for name in ("position_m", "speed_mps"):
         if not is_due(name):
             del fitted_report[name]
+    for name in USE_CASE:
+        if name in settings.every and is_due(name) and name in report:
+            fitted_report[name] = rounded(report[name], precision.get(name, 0.0))
+        else:
+            fitted_report.pop(name, None)
     if "speed_mps" in fitted_report:
         fitted_report["speed_mps"] = rounded(report["speed_mps"], precision.get("speed_mps", 0.0))
     if "position_m" in fitted_report:

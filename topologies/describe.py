@@ -135,6 +135,7 @@ def _users(scenario: Scenario, serving_cell: Mapping[str, str]) -> list[User]:
                 sessions=sessions,
                 cell_id=serving_cell[spec.name],
                 handover=spec.handover,
+                device=spec.own_device,
             )
         )
     return users

@@ -114,6 +114,7 @@ class Measurement:
         t0_ns = self._traffic.counters.t0_ns
         end_ns = t0_ns + (time.time_ns() - t0_ns) // WINDOW_NS * WINDOW_NS
         twins = self._twins()  # before traffic's end changes their age
+        user_rows = self._user_rows(self._start_ns - WINDOW_NS)
         self._services.stop()
         self._traffic.stop()
         measured = self._traffic.collect(self._start_ns, end_ns)
@@ -130,6 +131,7 @@ class Measurement:
             radio_drops=self.radio_drops(),
             function_drops=self.function_drops(),
             twins=twins,
+            user_rows=user_rows,
             versions=versions(),
             slice_life=rpc.call(self._run.ric_socket, "slice_life", 30.0),
             delay=Datapath(self._inventory.datapath).delay,
@@ -217,8 +219,17 @@ class Measurement:
         edges = sorted({c.edge for c in self._inventory.cells})
         return [EdgeSpent.model_validate(self._local(edge, "spending")) for edge in edges]
 
-    def _local(self, edge: str, op: str) -> Any:
-        return rpc.call(self._run.local_controller_socket(edge), op, 10.0)
+    def _user_rows(self, since_ns: int) -> list[dict[str, Any]]:
+        """As far back as twins' histories go; right after a handover two edges have the same."""
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for edge in sorted({c.edge for c in self._inventory.cells}):
+            for twin in self._local(edge, "twins"):
+                for row in self._local(edge, "rows", ue_id=twin["id"], since_ns=since_ns):
+                    found[row["ue_id"], row["version"], row["slice_id"]] = row
+        return sorted(found.values(), key=lambda row: (row["measured_at_ns"], row["ue_id"]))
+
+    def _local(self, edge: str, op: str, **arguments: Any) -> Any:
+        return rpc.call(self._run.local_controller_socket(edge), op, 10.0, **arguments)
 
     def stop(self) -> None:
         self._load.stop()

@@ -44,6 +44,7 @@ from topologies.radio_state import RadioState, RadioStateError
 from topologies.traffic.control_thread import ControlThread
 from topologies.traffic.counters import FlowCounters
 from topologies.traffic.scheduling import be_punctual
+from topologies.use_case import Instruments
 from topologies.user_reports import (
     FlowRates,
     Header,
@@ -94,6 +95,7 @@ class UserAgents:
         self._table = flow_table(self._flow_counts.flows)
         self._before = self._flow_counts.snapshot(u.ue_id for u in self._users)
         self._sequences = sequence_numbers(run.path / "agents.seq", len(self._users))
+        self._instruments = Instruments()
         self._sockets = open_sockets(inventory)
         first = first_settings(inventory.twins.report_period_ms)
         self._settings = [first] * len(self._users)
@@ -199,17 +201,15 @@ class UserAgents:
             return
         user = self._users[index]
         self._sequences[index] += 1
-        header = Header(
-            user.ue_id,
-            user.kind,
-            int(self._sequences[index]),
-            pending.measured_at_ns,
-            pending.period_ms,
-        )
+        sequence = int(self._sequences[index])
+        header = Header(user.ue_id, user.kind, sequence, pending.measured_at_ns, pending.period_ms)
         flow_ids = self._table.by_user.get(user.ue_id, [])
         flows = flow_reports(self._table, pending.rates, flow_ids)
         settings = self._settings[index]
-        document = fitted(report_document(header, radio, flows), settings, self._in_full[index])
+        document = report_document(header, radio, flows) | self._instruments.read(
+            index, radio.position_m, self._table, self._before, flow_ids
+        )
+        document = fitted(document, settings, self._in_full[index])
         self._in_full[index] = False
         encoded = orjson.dumps(document)
         if len(encoded) > MAX_REPORT_BYTES:

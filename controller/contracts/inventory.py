@@ -97,6 +97,17 @@ class Cell(Strict):
     up_kbps: int
 
 
+class Device(Strict):
+    """What a user's own device could compute and keep, as its twin tells it.
+
+    Nothing runs on it yet, so nothing enforces it.
+    """
+
+    compute_cores: Annotated[float, Field(ge=0, le=64)]
+    """In processor cores of the machine that emulates, the unit of services' `work_ms`."""
+    cache_bytes: Annotated[int, Field(ge=0)]
+
+
 class User(Strict):
     ue_id: str
     kind: str
@@ -107,6 +118,8 @@ class User(Strict):
     """Initial serving cell."""
     handover: HandoverConfig | None = None
     """Its own; None: the scenario's."""
+    device: Device | None = None
+    """None: an inventory that does not say."""
 
 
 class Session(Strict):

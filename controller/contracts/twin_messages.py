@@ -8,6 +8,10 @@ machine, so clocks agree between namespaces.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from controller.contracts.slices import Strict
 
 MAX_REPORT_BYTES = 4096
@@ -58,6 +62,13 @@ class UserReport(Strict):
     down_kbps: float | None = None
     """What the radio link carries at most."""
     up_kbps: float | None = None
+    heading_deg: Annotated[float, Field(ge=0, le=360, allow_inf_nan=False)] | None = None
+    """This and the next two: use-case data, where the twin model asks for them.  Course over
+    ground, clockwise from the y axis; None while the user stands."""
+    odometer_m: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Distance moved since its agent started."""
+    operations: Annotated[int, Field(ge=0)] | None = None
+    """Messages its applications sent and received since traffic started: its log's length."""
     flows: list[FlowReport]
     settings_version: int = 0
     """Of the twin model's settings that the agent works by; 0: none has reached it yet."""

@@ -214,6 +214,9 @@ AGENT_ATTRIBUTES = {
     "services.goodput_kbps": "goodput_kbps",
     "services.loss_ratio": "loss_ratio",
     "services.owd_p95_ms": "owd_p95_ms",
+    "use_case.heading_deg": "heading_deg",
+    "use_case.odometer_m": "odometer_m",
+    "use_case.operations": "operations",
 }
 """Attributes that come from the agent -> their field of a report."""
 

@@ -17,6 +17,7 @@ import uvloop
 from controller.contracts import rpc
 from controller.contracts.live_slices import current_inventory
 from controller.contracts.run_folder import RunFolder
+from controller.local.history import history_operations
 from controller.local.service import LocalController
 from controller.local.twin_copies import twin_operations
 
@@ -42,7 +43,8 @@ def be_prompt() -> str:
 
 
 async def serve(run: RunFolder, edge: str) -> None:
-    controller = LocalController(run, current_inventory(run), edge)
+    inventory = current_inventory(run)
+    controller = LocalController(run, inventory, edge)
     controller.priority = be_prompt()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -53,7 +55,8 @@ async def serve(run: RunFolder, edge: str) -> None:
     controller.start()
     await controller.exchange.start()
     path = run.local_controller_socket(edge)
-    handlers = {**controller.operations(), **twin_operations(controller)}
+    histories = history_operations(controller, inventory)
+    handlers = {**controller.operations(), **twin_operations(controller), **histories}
     server = await rpc.serve(path, handlers)
     await stopped.wait()
     server.close()

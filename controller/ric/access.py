@@ -14,7 +14,7 @@ from typing import Any
 from controller.audit import Audit
 from controller.contracts.inventory import Inventory, User
 from controller.contracts.slice_twins import SliceTwinSettings
-from controller.contracts.twin_models import Readers, TwinSettings
+from controller.contracts.twin_models import AGENT_ATTRIBUTES, Readers, TwinSettings
 from controller.ric.callers import Caller
 from controller.ric.errors import Forbidden
 
@@ -35,12 +35,20 @@ class Access:
         settings_of: Callable[[User], TwinSettings],
         slice_settings_of: Callable[[str], SliceTwinSettings],
     ) -> None:
-        self._users = {u.ue_id: u for u in inventory.users}
-        self._names = {s.slice_id: str(s.s_nssai) for s in inventory.slices}
         self._audit = audit
         self._settings_of = settings_of
         self._slice_settings_of = slice_settings_of
+        self._known_names: set[str] = set()
+        """Of slices that lived at any time: histories outlive them."""
         self.denied = 0
+        self.keep(inventory)
+
+    def keep(self, inventory: Inventory) -> None:
+        """Slices came, changed or went."""
+        self._users = {u.ue_id: u for u in inventory.users}
+        self._names = {s.slice_id: str(s.s_nssai) for s in inventory.slices}
+        self._known_names.update(self._names.values())
+        self._slice_of_service = {s.name: s.slice_id for s in inventory.services}
 
     def deny(self, caller: Caller, what: str) -> Forbidden:
         """To be raised; the audit has it."""
@@ -86,20 +94,22 @@ class Access:
             if self._is_own_service(caller, directions)
         }
         shown = {**document}
-        for group in ("connectivity", "user"):
+        for group in ("connectivity", "user", "use_case"):
             if group in document:
                 shown[group] = self._without(document[group], hidden, group)
-        return {**shown, "services": services} if "services" in document else shown
+        if "resources" in document:
+            own = (s for s in document["resources"] if self.may_read_slice(caller, s))
+            shown["resources"] = {s: document["resources"][s] for s in own}
+        if "services" not in document:
+            return shown
+        if len(services) < len(document["services"]):  # it is over all of them
+            shown.get("user", {}).pop("qoe_mos", None)
+        return {**shown, "services": services}
 
     def report(self, caller: Caller, ue_id: str, report: Document) -> Document:
         """One entry of a user's history, cut the same way."""
         hidden = self._hidden(caller, ue_id)
-        fields = {
-            "connectivity.serving_cell": "cell_id",
-            "connectivity.rsrp_dbm": "rsrp_dbm",
-            "user.location_m": "position_m",
-            "user.speed_mps": "speed_mps",
-        }
+        fields = {"connectivity.serving_cell": "cell_id", **AGENT_ATTRIBUTES}
         drop = {field for attribute, field in fields.items() if attribute in hidden}
         shown = {k: v for k, v in report.items() if k not in drop}
         if "flows" in report:
@@ -114,6 +124,33 @@ class Access:
         """Without attributes (`<name>` or `<name>.<cell_id>`) that its model hides."""
         hidden = self._hidden_of_slice(caller, document["id"])
         return {**document, "attributes": _visible(document["attributes"], hidden)}
+
+    def user_row(self, caller: Caller, row: Document) -> Document:
+        """A row of a user's table; whose slice it is, the caller's route has seen to."""
+        hidden = self._hidden(caller, row["ue_id"])
+        places = {"user.location_m": ("x_m", "y_m")}
+        gone = {
+            column
+            for attribute in hidden
+            for column in places.get(attribute, (attribute.rpartition(".")[2],))
+        }
+        return {name: None if name in gone else value for name, value in row.items()}
+
+    def require_user_attribute(self, caller: Caller, ue_id: str, attribute: str) -> None:
+        """Of a user that it may read: its own services, and nothing that the model hides."""
+        group, _, rest = attribute.partition(".")
+        leaf = rest.rpartition(".")[2]
+        names = {attribute, f"{group}.{leaf}", ".".join(attribute.split(".")[:2])}
+        allowed = not names & self._hidden(caller, ue_id)
+        user = self._users.get(ue_id)
+        if caller.slices is not None and user is not None:
+            if group == "services":
+                slice_id = self._slice_of_service.get(rest.partition(".")[0])
+                allowed &= slice_id is None or self._is_own(caller, slice_id)
+            elif attribute == "user.qoe_mos":
+                allowed &= all(str(s.s_nssai) in caller.slices for s in user.sessions)
+        if not allowed:
+            raise self.deny(caller, f"{attribute} of {ue_id}")
 
     def cell_twin(self, caller: Caller, document: Document) -> Document:
         """Without attributes named `<name>.<sst-sd>` of other slices, or hidden by its model."""
@@ -166,7 +203,7 @@ class Access:
 
     def _may_read_of_cell(self, caller: Caller, attribute: str) -> bool:
         name, _, s_nssai = attribute.partition(".")
-        if s_nssai not in self._names.values():
+        if s_nssai not in self._known_names:
             return True
         return self.may_read_slice(caller, s_nssai) and (
             name not in self._hidden_of_slice(caller, s_nssai)

@@ -13,8 +13,10 @@ from controller.ric import (
     routes_budget,
     routes_control,
     routes_functions,
+    routes_history,
     routes_models,
     routes_network,
+    routes_sdl,
     routes_slices,
     routes_twins,
     routes_whatif,
@@ -47,6 +49,7 @@ def health_document(ric: Ric) -> dict[str, Any]:
         "status": state if ric.progress.ready else "starting",
         "ready": ric.progress.ready,
         "alarms": alarms,
+        **({"replayed": True} if ric.pipeline.replayed else {}),
     }
 
 
@@ -65,12 +68,14 @@ def create_app(ric: Ric) -> FastAPI:
         routes_network.router,
         routes_slices.router,
         routes_functions.router,
+        routes_history.router,
         routes_twins.router,
         routes_models.router,
         routes_budget.router,
         routes_control.decisions,
         routes_control.xapps,
         routes_whatif.router,
+        routes_sdl.router,
         routes_control.tokens,
     ):
         app.include_router(router, prefix=PREFIX)

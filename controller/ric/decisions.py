@@ -63,6 +63,9 @@ from controller.slice_life import applied
 
 log = logging.getLogger(__name__)
 
+REPLAYED = "replayed: guarded and recorded, not enforced"
+"""The reason of every decision that passes on a replayed recording."""
+
 
 @dataclass(frozen=True)
 class Rehearsed:
@@ -82,6 +85,8 @@ class Pipeline:
     """
 
     gate: Gate | None = None
+    replayed: bool = False
+    """A recording is replayed: what the guard lets pass is recorded and not enforced."""
 
     def __init__(
         self,
@@ -210,7 +215,7 @@ class Pipeline:
         intent = attempt.intent
         before = self.cell_view(intent.cell_id) if isinstance(intent, ReserveIntent) else None
         try:
-            outcome = await self._enforce(intent, attempt.request.xapp, dry_run=False)
+            outcome = await self._enforce(intent, attempt.request.xapp, dry_run=self.replayed)
         except Exception as error:  # a switch, OVSDB or Ryu failed: the xApp gets the reason
             log.exception("decision %s could not be enforced", attempt.decision_id)
             return self._reject(attempt, Rejection("enforcement", f"not enforced: {error}"))
@@ -231,11 +236,12 @@ class Pipeline:
         record = record_of(
             attempt,
             verdict=Verdict.APPLIED,
+            reason=REPLAYED if self.replayed else "",
             confirmations=list(outcome.confirmations),
             diff=dict(outcome.diff),
             effect_detail=dict(outcome.measured),
             loop_latency_ms=loop_latency_ms(attempt.hops_ns, self._inventory.centre_delay_ms),
-            effect=Effect.NOT_EXERCISED if is_twins else Effect.PENDING,
+            effect=Effect.NOT_EXERCISED if is_twins or self.replayed else Effect.PENDING,
         )
         target = self._targets[attempt.intent.target]
         target.applied_at_s = self._clock.now_s()

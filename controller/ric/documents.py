@@ -134,9 +134,12 @@ class TwinDocument(TwinSummary):
 
 
 class PointDocument(BaseModel):
-    window: int
+    """As recorded, or aggregated: then `window` is null, `measured_at` the step's beginning."""
+
+    window: int | None
     measured_at: int
     value: float | None
+    samples: int | None = None
 
 
 class XappDocument(BaseModel):
@@ -151,6 +154,7 @@ class XappDocument(BaseModel):
     scopes: list[str]
     latency_budget_ms: float | None
     models: list[str]
+    config: dict[str, Any]
     descriptor_dir: str
     started_at: int
 

@@ -31,9 +31,21 @@ async def authenticated(ric: TheRic, credentials: Credentials) -> Caller:
 AnyCaller = Annotated[Caller, Depends(authenticated)]
 
 
-async def reading(caller: AnyCaller) -> Caller:
-    """Raises `Forbidden` without the scope `read`."""
+async def reading(ric: TheRic, caller: AnyCaller, request: Request) -> Caller:
+    """Raises `Forbidden` without the scope `read`; the audit has it."""
+    if "read" not in caller.scopes:
+        ric.audit.note("read denied", caller.name, what=request.url.path, slices=[])
+        ric.access.denied += 1
     caller.require("read")
+    return caller
+
+
+Reader = Annotated[Caller, Depends(reading)]
+
+
+async def reading_all(ric: TheRic, request: Request, caller: Reader) -> Caller:
+    """Raises `Forbidden` for a token with some slices only: what is shown is about all."""
+    ric.access.require_all(caller, request.url.path)
     return caller
 
 
@@ -43,5 +55,5 @@ async def operating(caller: AnyCaller) -> Caller:
     return caller
 
 
-Reader = Annotated[Caller, Depends(reading)]
+WholeReader = Annotated[Caller, Depends(reading_all)]
 Operator = Annotated[Caller, Depends(operating)]

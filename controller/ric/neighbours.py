@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from controller.contracts.inventory import Inventory
@@ -17,6 +18,7 @@ from controller.contracts.rpc import AsyncConnection, RpcError, RpcUnavailable
 from controller.contracts.run_folder import RunFolder
 from controller.ric.errors import Malformed, NotFound, Unreachable
 from controller.ric.judgement import UserEvidence
+from controller.twins.series import Query
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,25 @@ class UserTwins:
     ) -> list[dict[str, Any]]:
         """The newest reports merged into the twin, oldest first."""
         return list(await self._ask("history", ue_id, attachments, last=last))
+
+    async def series(
+        self, ue_id: str, query: Query, attachments: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """What the edge makes of its history; `NotFound` for what was never recorded."""
+        found = await self._ask("series", ue_id, attachments, query=asdict(query))
+        if not found["recorded"]:
+            known = ", ".join(found["known"]) or "none yet"
+            raise NotFound(f"no history of {query.attribute!r} of {ue_id}", f"attributes: {known}")
+        return list(found["points"])
+
+    async def rows(
+        self, ue_id: str, since_ns: int, attachments: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """Of the table of users' twins; none of a user without a twin."""
+        try:
+            return list(await self._ask("rows", ue_id, attachments, since_ns=since_ns))
+        except NotFound:
+            return []
 
     async def _ask(
         self, op: str, ue_id: str, attachments: Mapping[str, str], **arguments: Any

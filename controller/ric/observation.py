@@ -26,7 +26,7 @@ from controller.ric.stream import StreamHub
 from controller.ric.traces import TraceBook
 from controller.twins.history import History, Point, TwinRow, TwinTable
 from controller.twins.level_two import LevelTwo, MeasuredRate
-from controller.twins.twin import Twin
+from controller.twins.twin import Prediction, Twin
 
 CLOCK_ERROR_MAX_NS = 5 * 10**9
 
@@ -268,8 +268,12 @@ class Centre:
 
     def predict(self, cell_id: str, slice_id: int, kbps: float, xapp: str, now_ns: int) -> None:
         self._predicted_kbps[cell_id, slice_id] = kbps
+        self.forecast(cell_id, slice_id, Prediction(kbps, now_ns, xapp))
+
+    def forecast(self, cell_id: str, slice_id: int, prediction: Prediction) -> None:
+        """Of the slice's demand in the cell, by whomever."""
         if slice_id in self._forecast:
-            self.level_two.apply_prediction(cell_id, slice_id, kbps, xapp, now_ns)
+            self.level_two.apply_prediction(cell_id, slice_id, prediction)
 
     def _remember(self, twin: Twin, aggregate: CellAggregate) -> None:
         for name, attribute in twin.attributes.items():
@@ -290,8 +294,10 @@ class Centre:
                     window=aggregate.window,
                     period_ms=aggregate.period_ms,
                     completed_at_ns=aggregate.completed_at_ns,
+                    sent_at_ns=aggregate.sent_at_ns,
                     received_at_ns=received_at_ns,
                     cell_id=aggregate.cell_id,
+                    slice_id=slice_.slice_id,
                     sst=slice_.s_nssai.sst,
                     sd=slice_.s_nssai.sd,
                     slice_name=slice_.name,

@@ -13,6 +13,19 @@ from typing import Any
 
 SHUFFLED = ("users", "demand_kbps", "goodput_kbps", "loss_ratio", "owd_p95_ms")
 """What was measured about a slice in a cell; permuted together, as one sample."""
+COUNTED = (
+    "arrived_kbps",
+    "delivered_kbps",
+    "sla_satisfied",
+    "sla_satisfied_ratio",
+    "utilisation_ratio",
+    "demand_share_ratio",
+    "requests_per_s",
+    "compute_cores",
+    "power_w",
+    "energy_j",
+)
+"""What else is measured and stands in twins."""
 POOL_SAMPLES = 256
 """Samples that wait for another place: some ten seconds of a dozen pairs."""
 
@@ -56,10 +69,14 @@ class Placebo:
     def twin(self, document: dict[str, Any]) -> dict[str, Any]:
         """A twin's document with the measured attributes' values permuted among themselves.
 
-        Only like goes with like: demands with demands, delays with delays.
+        Only like goes with like: demands with demands, delays with delays.  Forecasts from
+        true data would give those away, so there are none.
         """
-        attributes = dict(document["attributes"])
-        for quantity in (*SHUFFLED, "arrived_kbps", "delivered_kbps", "sla_satisfied"):
+        attributes = {
+            name: {k: v for k, v in attribute.items() if k != "predicted"}
+            for name, attribute in document["attributes"].items()
+        }
+        for quantity in (*SHUFFLED, *COUNTED):
             names = [name for name in attributes if name.split(".")[0] == quantity]
             values = [attributes[name]["value"] for name in names]
             self._random.shuffle(values)

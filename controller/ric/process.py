@@ -28,6 +28,8 @@ from controller.contracts.decisions import DecisionRequest
 from controller.contracts.inventory import Inventory, XappPlacement
 from controller.contracts.live_slices import current_inventory
 from controller.contracts.run_folder import RunFolder
+from controller.local.onnx_model import OnnxModel, load_model
+from controller.local.prediction import DEMAND
 from controller.ric.app import create_app
 from controller.ric.enforcing import Enforcing
 from controller.ric.errors import Conflict, RicError, StartError
@@ -36,6 +38,8 @@ from controller.ric.observation import AggregateReceiver
 from controller.ric.state import Ric
 from controller.ric.xapp_program import Deployment, xapp_folder
 from controller.ric.xapps import PROJECT
+from controller.store.errors import SdlException
+from controller.store.sdl import open_store
 
 NICENESS = -10
 """Between a twin's update and the switch lie milliseconds, also beside busy senders."""
@@ -172,6 +176,14 @@ async def install_slices(ric: Ric) -> None:
         ric.show_reservations(cell.cell_id)
 
 
+async def forecast_model() -> OnnxModel:
+    """Beside the installation, because loading takes half a second. Raises `StartError`."""
+    try:
+        return await asyncio.to_thread(load_model, DEMAND)
+    except (OSError, ValueError) as error:
+        raise StartError(f"the forecast model cannot be used: {error}") from error
+
+
 async def deploy_xapps(ric: Ric) -> None:
     """The scenario's xApps, side by side; one that does not start is one line and an alarm."""
 
@@ -213,6 +225,8 @@ async def live(ric: Ric, sockets: Sockets) -> None:
             lambda: AggregateReceiver(ric.centre), sock=sockets.aggregates
         )
         stack.callback(transport.close)
+        loading = asyncio.ensure_future(forecast_model())
+        stack.callback(loading.cancel)
         installing = asyncio.ensure_future(install_slices(ric))
         ending = asyncio.ensure_future(stopped.wait())
         stack.callback(ending.cancel)
@@ -222,7 +236,9 @@ async def live(ric: Ric, sockets: Sockets) -> None:
             return
         installing.result()
         await ric.slices.synchronise()
-        tasks = [asyncio.ensure_future(w.run()) for w in (ric.poller, ric.user_feed, ric.budget)]
+        ric.forecasts.model = await loading
+        workers = (ric.poller, ric.user_feed, ric.service_loads, ric.shared, ric.budget)
+        tasks = [asyncio.ensure_future(worker.run()) for worker in workers]
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
         ric.progress.ready = True
@@ -238,6 +254,7 @@ async def end(ric: Ric, server: Server, serving: asyncio.Future[None]) -> None:
     ric.progress.ready = False
     server.should_exit = True
     ric.centre.stream.close()
+    ric.channels.close()
     await ric.whatif.stop()
     await ric.xapps.stop_all(XAPP_END_GRACE_S)
     await asyncio.gather(serving, return_exceptions=True)
@@ -266,7 +283,11 @@ async def start(
     run: RunFolder, inventory: Inventory, make_enforcer: MakeEnforcer, sockets: Sockets
 ) -> None:
     try:
-        ric = Ric(run, inventory, make_enforcer(run, inventory))
+        store = open_store()
+    except (SdlException, ValueError) as error:
+        raise StartError(f"DBAAS_SERVICE_HOST and _PORT: {error}") from error
+    try:
+        ric = Ric(run, inventory, make_enforcer(run, inventory), store)
     except OSError as error:
         raise StartError(f"cannot use the run folder {run.path}: {error}") from error
     await live(ric, sockets)

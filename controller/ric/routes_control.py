@@ -154,6 +154,8 @@ async def report_ready(ric: TheRic, caller: AnyCaller, name: str) -> Response:
 
 @xapps.get("/xapps/{name}/logs", response_model=LogDocument)
 async def show_logs(
-    ric: TheRic, _: Reader, name: str, lines: Annotated[int, Query(ge=1, le=10_000)] = 100
+    ric: TheRic, caller: Reader, name: str, lines: Annotated[int, Query(ge=1, le=10_000)] = 100
 ) -> Response:
+    if caller.name != name:
+        ric.access.require_all(caller, f"the log of {name}")
     return json_response({"xapp_name": name, "lines": ric.xapps.log_lines(name, lines)})

@@ -14,18 +14,19 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
 from controller.ric.callers import Caller
-from controller.ric.documents import PointDocument, TwinDocument, TwinSummary
+from controller.ric.documents import TwinDocument, TwinSummary
 from controller.ric.errors import Conflict, Malformed, NotFound
 from controller.ric.gate import Reader, TheRic
 from controller.ric.placebo import Placebo
 from controller.ric.responses import json_response
+from controller.ric.slice_strategies import uav_attributes
 from controller.ric.state import Ric
 from controller.ric.stream import Event, Filter, Rewrite, Subscription
+from controller.ric.user_facts import profile, resources
 from controller.twins.twin import Twin, twin_document, twin_summary
 
 router = APIRouter(tags=["twins"])
 
-Last = Annotated[int, Query(ge=1, le=10_000)]
 Kind = Literal["slices", "cells"]
 
 
@@ -57,6 +58,29 @@ def existing_twin(ric: Ric, kind: Kind, twin_id: str) -> Twin:
     if twin_id not in twins:
         raise NotFound(f"no twin {twin_id!r} of {kind}", f"{kind}: {', '.join(sorted(twins))}")
     return twins[twin_id]
+
+
+def composed(ric: Ric, s_nssai: str) -> dict[str, Any]:
+    """Attributes of a slice's twin that nobody measures: the strategy in use, planned places."""
+    slice_id, now_ns = ric.slices.slice_id(s_nssai), time.time_ns()
+    started_at_ns = ric.progress.started_at_ns
+    return {
+        **ric.strategies.attributes(slice_id, ric.xapps.documents(), started_at_ns, now_ns),
+        **uav_attributes(ric.inventory, slice_id, started_at_ns, now_ns),
+    }
+
+
+def with_facts(ric: Ric, document: dict[str, Any]) -> dict[str, Any]:
+    """A user's twin with what the network knows of the user."""
+    inventory, attachments = ric.inventory, ric.enforcer.attachments()
+    user, now_ns = inventory.user(document["id"]), time.time_ns()
+    cell = ric.centre.level_two.cells[attachments[user.ue_id]]
+    started_at_ns = ric.progress.started_at_ns
+    return {
+        **document,
+        "user": document.get("user", {}) | profile(user, inventory, started_at_ns, now_ns),
+        "resources": resources(user, inventory, attachments, cell, started_at_ns, now_ns),
+    }
 
 
 async def user_summaries(ric: Ric, response_headers: dict[str, str]) -> list[dict[str, Any]]:
@@ -92,31 +116,8 @@ async def show_user_twin(ric: TheRic, caller: Reader, ue_id: str) -> Response:
     """Attributes nested by group and service, each with its unit, age and source."""
     ric.access.require_user(caller, ue_id)
     document = await ric.user_twins.twin(ue_id, ric.enforcer.attachments())
-    return json_response(ric.access.user_twin(caller, ric.with_strategy(ue_id, document)))
-
-
-@router.get("/twins/users/{ue_id}/history")
-async def show_user_history(
-    ric: TheRic, caller: Reader, ue_id: str, attribute: str | None = None, last: Last = 60
-) -> Response:
-    """Reports merged into the twin, oldest first; `attribute`: one field of them only."""
-    ric.access.require_user(caller, ue_id)
-    whole = await ric.user_twins.history(ue_id, last, ric.enforcer.attachments())
-    reports = [ric.access.report(caller, ue_id, report) for report in whole]
-    if attribute is None:
-        return json_response(reports)
-    if any(attribute in r for r in whole) and not any(attribute in r for r in reports):
-        raise ric.access.deny(caller, f"{attribute} of {ue_id}")
-    if reports and not any(attribute in r for r in reports):
-        known = ", ".join(sorted(reports[0]))
-        raise NotFound(f"no attribute {attribute!r} in reports of {ue_id}", f"attributes: {known}")
-    return json_response(
-        [
-            {"window": r["window"], "measured_at": r["measured_at_ns"], "value": r[attribute]}
-            for r in reports
-            if attribute in r
-        ]
-    )
+    document = ric.with_strategy(ue_id, document)
+    return json_response(ric.access.user_twin(caller, with_facts(ric, document)))
 
 
 @router.get("/twins/{kind}", response_model=list[TwinSummary])
@@ -129,31 +130,12 @@ async def show_centre_twin(ric: TheRic, caller: Reader, kind: Kind, twin_id: str
     document = twin_document(existing_twin(ric, kind, twin_id), time.time_ns())
     if kind == "slices":
         ric.access.require_slice(caller, twin_id)
+        document["attributes"] |= composed(ric, twin_id)
         document = ric.access.slice_twin(caller, document)
     else:
         document = ric.access.cell_twin(caller, document)
     placebo = placebo_for(ric, caller)
     return json_response(placebo.twin(document) if placebo else document)
-
-
-@router.get("/twins/{kind}/{twin_id}/history", response_model=list[PointDocument])
-async def show_centre_history(
-    ric: TheRic, caller: Reader, kind: Kind, twin_id: str, attribute: str, last: Last = 60
-) -> Response:
-    twin = existing_twin(ric, kind, twin_id)
-    if kind == "slices":
-        ric.access.require_slice_attribute(caller, twin_id, attribute)
-    else:
-        ric.access.require_cell_attribute(caller, attribute)
-    points = ric.centre.history.last(twin.kind, twin_id, attribute, last)
-    if not points:
-        known = ", ".join(ric.centre.history.attributes(twin.kind, twin_id)) or "none yet"
-        raise NotFound(f"no history of {attribute!r} of {twin_id}", f"attributes: {known}")
-    documents = [
-        {"window": p.window, "measured_at": p.measured_at_ns, "value": p.value} for p in points
-    ]
-    placebo = placebo_for(ric, caller)
-    return json_response(placebo.series(documents) if placebo else documents)
 
 
 @router.get("/stream")

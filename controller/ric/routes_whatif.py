@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from controller.contracts.decisions import DecisionRecord
 from controller.contracts.slices import Strict
 from controller.ric.errors import Conflict, Malformed, NotFound, Unreachable
-from controller.ric.gate import Operator, Reader, TheRic
+from controller.ric.gate import Operator, TheRic, WholeReader
 from controller.ric.responses import json_response
 from controller.ric.state import Ric
 from controller.whatif.service import Fork, TooManyForks, UnknownFork, WrongState
@@ -95,7 +95,7 @@ async def answered(work: Awaitable[Result]) -> Result:
 
 
 @router.get("/whatif", response_model=list[ForkDocument])
-async def list_forks(ric: TheRic, _: Reader) -> Response:
+async def list_forks(ric: TheRic, _: WholeReader) -> Response:
     return json_response([document(ric, fork) for fork in ric.whatif.forks()])
 
 
@@ -114,7 +114,7 @@ async def fork(ric: TheRic, _: Operator, request: ForkRequest) -> Response:
 
 
 @router.post("/whatif/compare", response_model=list[ForkDocument])
-async def compare(ric: TheRic, _: Reader, request: CompareRequest) -> Response:
+async def compare(ric: TheRic, _: WholeReader, request: CompareRequest) -> Response:
     """Predicts all of them from one and the same moment; the best first."""
     forks: Sequence[Fork] = [existing(ric, fork_id) for fork_id in request.fork_ids]
     forks = forks or [f for f in ric.whatif.forks() if f.state == "following"]
@@ -127,12 +127,12 @@ async def compare(ric: TheRic, _: Reader, request: CompareRequest) -> Response:
 
 
 @router.get("/whatif/{fork_id}", response_model=ForkDocument)
-async def show_fork(ric: TheRic, _: Reader, fork_id: str) -> Response:
+async def show_fork(ric: TheRic, _: WholeReader, fork_id: str) -> Response:
     return json_response(document(ric, existing(ric, fork_id)))
 
 
 @router.post("/whatif/{fork_id}/predict", response_model=ForkDocument)
-async def predict(ric: TheRic, _: Reader, fork_id: str, request: HorizonRequest) -> Response:
+async def predict(ric: TheRic, _: WholeReader, fork_id: str, request: HorizonRequest) -> Response:
     """From the newest twins, unless the fork was applied already."""
     found = existing(ric, fork_id)
     await answered(ric.whatif.predict([found], request.horizon_s))

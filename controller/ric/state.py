@@ -15,12 +15,14 @@ from controller.contracts.run_folder import RunFolder
 from controller.contracts.twin_models import TwinSettings
 from controller.network_state import shaped
 from controller.ric.access import Access
-from controller.ric.attempts import Applied, Decided
+from controller.ric.attempts import Applied, Clock, Decided
 from controller.ric.callers import Tokens, operator_token
+from controller.ric.channels import Channels
 from controller.ric.decision_log import DecisionLog
 from controller.ric.decisions import Pipeline
 from controller.ric.effects import CounterPoller, EffectWatch
 from controller.ric.enforcing import Enforcing
+from controller.ric.forecasting import SliceForecasts
 from controller.ric.intents import HandoverIntent, MigrateIntent, ReserveIntent, SliceIntent
 from controller.ric.judgement import UserEvidence
 from controller.ric.measurement import CounterSample
@@ -32,6 +34,9 @@ from controller.ric.presence import WatchedPresence
 from controller.ric.rehearsal import whatif_of
 from controller.ric.request_effects import RequestWatch
 from controller.ric.schedule_effect import ScheduleWatch
+from controller.ric.service_loads import ServiceLoads
+from controller.ric.shared_data import SharedData, Snapshot
+from controller.ric.slice_strategies import StrategyBook
 from controller.ric.slices import SliceLife
 from controller.ric.twin_budget import BudgetKeeper
 from controller.ric.twin_control import TwinControl
@@ -45,6 +50,7 @@ from controller.ric.user_intents import (
 from controller.ric.user_stream import UserTwinFeed
 from controller.ric.xapp_versions import XappVersions
 from controller.ric.xapps import Xapps
+from controller.store.sdl import Sdl
 
 
 @dataclass
@@ -61,7 +67,14 @@ class Progress:
 class Ric:
     """Owns the parts and connects them; holds no rule of its own."""
 
-    def __init__(self, run: RunFolder, inventory: Inventory, enforcer: Enforcing) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        inventory: Inventory,
+        enforcer: Enforcing,
+        store: Sdl,
+        clock: Clock | None = None,
+    ) -> None:
         self.run = run
         self.enforcer = enforcer
         self.progress = Progress()
@@ -86,6 +99,7 @@ class Ric:
             self.audit,
             self.centre.traces,
             self._applied,
+            clock=clock,
             slices=self.slices,
             users=self.user_decisions,
             twins=self.twin_control,
@@ -104,12 +118,28 @@ class Ric:
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
         self.versions = XappVersions(self.xapps)
         self.whatif = whatif_of(self)
+        capacity_kbps = {c.cell_id: float(c.down_kbps) for c in inventory.cells}
+        self.forecasts = SliceForecasts(capacity_kbps, self.centre.forecast)
+        self.centre.stream.listeners.append(self.forecasts.observe)
+        self.strategies = StrategyBook(inventory)
+        self.service_loads = ServiceLoads(run, inventory, self.centre.level_two.apply_services)
+        self.shared = SharedData(store, self._snapshot)
+        self.channels = Channels(store)
         self.placebo = Placebo(inventory.seed) if inventory.policy == "placebo" else None
 
     @property
     def inventory(self) -> Inventory:
         """What the emulation built, with the slices of the moment."""
         return self.enforcer.inventory
+
+    def _snapshot(self) -> Snapshot:
+        """What is published in the shared data layer, as it is now."""
+        twins, xapps = self.centre.level_two, self.xapps.documents()
+        strategies = {
+            str(s.s_nssai): self.strategies.methods(s.slice_id, xapps)
+            for s in self.inventory.slices
+        }
+        return [*twins.slices.values(), *twins.cells.values()], strategies, xapps
 
     def _settings_of(self, user: User) -> TwinSettings:
         return self.twin_control.settings(user, self.enforcer.attachments()[user.ue_id])
@@ -141,6 +171,7 @@ class Ric:
 
     def _slices_changed(self) -> None:
         self.centre.keep_slices(self.inventory)
+        self.access.keep(self.inventory)
         for cell in self.inventory.cells:
             self.show_reservations(cell.cell_id)
 
@@ -148,9 +179,19 @@ class Ric:
         record, intent = applied.record, applied.intent
         confirmed_ns = record.hops_ns["confirmed"]
         if isinstance(intent, ReserveIntent):
-            self.show_reservations(intent.cell_id)
+            changed = {c.slice_id for c in intent.changes}
+            self.strategies.note(record, changed, confirmed_ns)
             for slice_id, kbps in intent.predicted_kbps.items():
                 self.centre.predict(intent.cell_id, slice_id, kbps, record.xapp, confirmed_ns)
+        if not self.pipeline.replayed:
+            self._follow(applied, confirmed_ns)
+        self._publish_decision(record.decision_id)
+
+    def _follow(self, applied: Applied, confirmed_ns: int) -> None:
+        """What was enforced is shown, told to others, and watched for its effect."""
+        record, intent = applied.record, applied.intent
+        if isinstance(intent, ReserveIntent):
+            self.show_reservations(intent.cell_id)
             self.effects.watch_reservation(
                 record.decision_id,
                 intent.cell_id,
@@ -179,7 +220,6 @@ class Ric:
             self.effects.watch_handover(
                 record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
             )
-        self._publish_decision(record.decision_id)
 
     def _repaired(self, kind: str, where: str, detail: str) -> None:
         self.audit.note("repair", "enforcement", kind=kind, where=where, detail=detail)
@@ -221,8 +261,8 @@ class Ric:
         # What is listed was deployed by hand since, or failed in its own words.
         refused = [line for where, line in self.progress.problems.items() if where not in listed]
         lines = (self._decision_lines, self._audit_lines)
-        found = [*(line.alarm for line in lines), self.poller.alarm]
-        found += [self.twin_control.alarm, self.budget.alarm]
+        parts = (self.poller, self.twin_control, self.shared, self.budget)
+        found = [*(line.alarm for line in lines), *(part.alarm for part in parts)]
         ours = [alarm for alarm in found if alarm is not None]
         return [*failed, *refused, *self.enforcer.alarms(), *ours]
 
@@ -262,17 +302,22 @@ class Ric:
         }
 
     def flush(self, folder: Path) -> list[str]:
-        """Writes the tables `decisions` and `twins` (Parquet and CSV); returns their paths."""
+        """Writes the tables `decisions` and `twins` (Parquet and CSV) and the inventory, all
+        that a replay needs; returns their paths."""
         if dropped := self.centre.table.dropped_rows:
             self.progress.problems["twins"] = f"{dropped} oldest rows of the table `twins` dropped"
         paths = [*self.decisions.flush(folder), *self.centre.table.flush(folder)]
-        return [str(path) for path in paths]
+        inventory = folder / "inventory.json"
+        inventory.write_text(self.inventory.model_dump_json())
+        return [str(path) for path in (*paths, inventory)]
 
     def close(self) -> None:
         self.decisions.write_pending()
         self.notices.close()
         self.slices.close()
         self.user_twins.close()
+        self.service_loads.close()
+        self.shared.close()
         self.user_decisions.close()
         self.twin_control.close()
         self.budget.close()

@@ -69,6 +69,11 @@ class Subscription:
         self._lines.append(line)
         self._changed.set()
 
+    @property
+    def waiting(self) -> int:
+        """Events that its consumer was not sent yet."""
+        return len(self._lines)
+
     def close(self) -> None:
         self._closed = True
         self._changed.set()

@@ -34,12 +34,14 @@ class Launch:
     name: str
     arguments: Sequence[str]
     folder: Path
-    netns_path: str
+    netns_path: str | None
+    """None: where the RIC itself is."""
     log_path: Path
     python_path: Sequence[Path]
     token: str
     run_id: str
     config: Mapping[str, object]
+    url: str = XAPP_URL
 
 
 def command_of(launch: Launch) -> list[str]:
@@ -52,8 +54,7 @@ def command_of(launch: Launch) -> list[str]:
         f"--nproc={PROCESSES}",
         "nice",
         f"--adjustment={NICENESS_ABOVE_RIC}",
-        "nsenter",
-        f"--net={launch.netns_path}",
+        *(() if launch.netns_path is None else ("nsenter", f"--net={launch.netns_path}")),
         sys.executable,
         *launch.arguments,
     ]
@@ -70,7 +71,7 @@ def environment_of(launch: Launch) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
-        "HOLON_URL": XAPP_URL,
+        "HOLON_URL": launch.url,
         "HOLON_TOKEN": launch.token,
         "HOLON_XAPP_NAME": launch.name,
         "HOLON_XAPP_CONFIG": orjson.dumps(dict(launch.config)).decode(),

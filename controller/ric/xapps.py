@@ -22,7 +22,7 @@ from controller.contracts.run_folder import RunFolder
 from controller.ric import xapp_process
 from controller.ric.callers import Tokens
 from controller.ric.errors import Conflict, Malformed, NotFound
-from controller.ric.xapp_process import Launch
+from controller.ric.xapp_process import XAPP_URL, Launch
 from controller.ric.xapp_program import Deployment, Program, read_program, xapp_folder
 from controller.xapp_descriptor import HolonSection, Rehearsal
 
@@ -51,6 +51,7 @@ class Xapp:
     program: Program
     log_path: Path
     token: str
+    config: Mapping[str, Any] = field(default_factory=dict)
     state: State = State.STARTING
     reason: str = ""
     process: asyncio.subprocess.Process | None = None
@@ -69,6 +70,7 @@ class Xapp:
             "scopes": sorted(self.program.holon.scopes),
             "latency_budget_ms": self.program.holon.latency_budget_ms,
             "models": [model.sha256 for model in self.program.holon.models],
+            "config": dict(self.config),
             "descriptor_dir": str(self.program.folder),
             "started_at": self.started_at_ns,
         }
@@ -88,7 +90,13 @@ def effective_config(
 
 
 class Xapps:
-    """`ended` is called with an xApp's name when its process is gone, however it went."""
+    """`ended` is called with an xApp's name when its process is gone, however it went.
+
+    `url`: of the API, as xApps see it; `is_placed`: in the namespace of a host.
+    """
+
+    url: str = XAPP_URL
+    is_placed: bool = True
 
     def __init__(
         self,
@@ -177,17 +185,19 @@ class Xapps:
             None if slices is None else frozenset(slices),
         )
         log_path = self._run.logs / f"xapp-{name}.log"
-        xapp = Xapp(name, replace(deployment, name=name), program, log_path, token)
+        config = effective_config(self._inventory, program.holon, deployment.config)
+        xapp = Xapp(name, replace(deployment, name=name), program, log_path, token, config)
         launch = Launch(
             name=name,
             arguments=program.arguments,
             folder=program.folder,
-            netns_path=netns_path,
+            netns_path=netns_path if self.is_placed else None,
             log_path=log_path,
             python_path=[self._project / "xapps" / "sdk"],
             token=token,
             run_id=self._run.run_id,
-            config=effective_config(self._inventory, program.holon, deployment.config),
+            config=config,
+            url=self.url,
         )
         return xapp, launch
 

@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from controller.store.errors import RejectedByBackend
 from controller.store.sdl import (
     Callback,
     Events,
@@ -43,7 +44,10 @@ def glob_pattern(pattern: str) -> re.Pattern[str]:
             out, i = out + f"[{'^' if negated else ''}{body}]", end + 1
         else:
             out += re.escape(char)
-    return re.compile(out, re.DOTALL)
+    try:
+        return re.compile(out, re.DOTALL)
+    except re.error as error:
+        raise RejectedByBackend(f"pattern {pattern!r}: {error}") from None
 
 
 class EmbeddedSdl(Sdl):

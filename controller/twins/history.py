@@ -79,8 +79,10 @@ class TwinRow:
     window: int
     period_ms: int
     completed_at_ns: int
+    sent_at_ns: int
     received_at_ns: int
     cell_id: str
+    slice_id: int
     sst: int
     sd: str
     slice_name: str
@@ -113,10 +115,13 @@ class TwinTable:
         self.dropped_rows += len(self._rows) == self._rows.maxlen
         self._rows.append(row)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Oldest first."""
+        return [asdict(row) for row in self._rows]
+
     def flush(self, folder: Path) -> list[Path]:
         """Writes twins.parquet and twins.csv; the rows stay."""
-        rows = [asdict(row) for row in self._rows]
-        return write_table(rows, column_types(TwinRow), folder, "twins")
+        return write_table(self.rows(), column_types(TwinRow), folder, "twins")
 
 
 def column_types(row_type: type[Any]) -> dict[str, str]:

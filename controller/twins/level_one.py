@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from controller.contracts.twin_messages import FlowReport, UserReport
+from controller.twins import qoe
 
 EXPIRY_PERIODS = 5
 """A twin without a report for that many of its periods is forgotten."""
@@ -36,6 +37,20 @@ UNITS: Mapping[str, str | None] = MappingProxyType(
         "goodput_kbps": "kbit/s",
         "loss_ratio": "ratio",
         "owd_p95_ms": "ms",
+        "mos": None,
+        "qoe_mos": None,
+        "heading_deg": "degree",
+        "odometer_m": "m",
+        "operations": "count",
+        "slices": None,
+        "handover_kind": None,
+        "compute_cores": "cores",
+        "cache_bytes": "bytes",
+        "queue_min_kbps": "kbit/s",
+        "queue_max_kbps": "kbit/s",
+        "queue_share_kbps": "kbit/s",
+        "users_sharing": "count",
+        "user_meter_kbps": "kbit/s",
     }
 )
 """The one table of level-one attribute names; None: a name, not a quantity."""
@@ -65,7 +80,7 @@ class Prediction:
 class UserTwin:
     """`version` is the sequence number of the newest report merged.
 
-    Attribute names: `connectivity.<name>`, `user.<name>` and
+    Attribute names: `connectivity.<name>`, `user.<name>`, `use_case.<name>` and
     `services.<service>.<down|up>.<name>`, <name> being a key of `UNITS`.
     `history` has the newest reports merged, oldest first, each as its JSON: a
     tenth of the memory of parsed reports.
@@ -182,8 +197,9 @@ def twin_document(twin: UserTwin, now_ns: int) -> dict[str, Any]:
         "connectivity": {},
         "services": {},
         "user": {},
+        "use_case": {},
     }
-    for name, attribute in sorted(twin.attributes.items()):
+    for name, attribute in sorted({**twin.attributes, **experience(twin)}.items()):
         group, *rest, leaf = name.split(".")
         place = document[group]
         for step in rest:
@@ -196,6 +212,29 @@ def twin_document(twin: UserTwin, now_ns: int) -> dict[str, Any]:
                 "horizons": list(prediction.horizons),
             }
     return document
+
+
+def experience(twin: UserTwin) -> dict[str, Attribute]:
+    """QoE of each service and of the user, from what the twin knows of them (`qoe`)."""
+    by_place: dict[str, dict[str, Any]] = {}
+    measured: dict[str, Attribute] = {}
+    for name, attribute in twin.attributes.items():
+        place, _, leaf = name.rpartition(".")
+        if name.startswith("services."):
+            by_place.setdefault(place, {})[leaf] = attribute.value
+            measured[place] = attribute
+
+    def judged(value: float | None, like: Attribute) -> Attribute:
+        return replace(like, value=value, source=qoe.SOURCE)
+
+    found = {
+        f"{place}.mos": judged(qoe.service_mos(leaves), measured[place])
+        for place, leaves in by_place.items()
+    }
+    if measured:
+        newest = max(measured.values(), key=lambda a: a.measured_at_ns)
+        found["user.qoe_mos"] = judged(qoe.user_mos(by_place.values()), newest)
+    return found
 
 
 def history_documents(twin: UserTwin, last: int) -> list[dict[str, Any]]:
@@ -216,6 +255,9 @@ def _reported_values(report: UserReport) -> dict[str, Any]:
     for name in ("rsrq_db", "snr_db", "cqi", "down_kbps", "up_kbps"):
         if getattr(report, name) is not None:
             values[f"connectivity.{name}"] = getattr(report, name)
+    for name in ("heading_deg", "odometer_m", "operations"):
+        if getattr(report, name) is not None:
+            values[f"use_case.{name}"] = getattr(report, name)
     values = {name: value for name, value in values.items() if value not in (None, {})}
     by_service: dict[str, list[FlowReport]] = {}
     for flow in report.flows:

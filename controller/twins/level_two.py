@@ -15,7 +15,17 @@ from dataclasses import dataclass, replace
 from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slices import Slice, TrafficClass
 from controller.contracts.twin_messages import CellAggregate, SliceDemand
+from controller.twins.energy import slice_power_w
 from controller.twins.held_demands import NOTHING, HeldDemands
+from controller.twins.slice_sums import (
+    COUNTERS,
+    POWER_SOURCE,
+    SatisfiedWindows,
+    ServiceLoad,
+    demand_shares,
+    rate_totals,
+    service_attributes,
+)
 from controller.twins.twin import Attribute, Prediction, Twin, updated
 
 FRESH_PERIODS = 3
@@ -85,6 +95,8 @@ class LevelTwo:
     def __init__(self, inventory: Inventory) -> None:
         self._slices = {s.slice_id: s for s in inventory.slices}
         self._capacity_kbps = {c.cell_id: c.down_kbps for c in inventory.cells}
+        self._kinds = {c.cell_id: c.kind for c in inventory.cells}
+        self._satisfied: dict[str, SatisfiedWindows] = {}
         self._reservable_ratio = inventory.reservable_ratio
         self._windows: dict[str, int] = {}
         self.held = HeldDemands(FRESH_PERIODS)
@@ -97,6 +109,7 @@ class LevelTwo:
         self._slices = {s.slice_id: s for s in slices}
         names = [str(s.s_nssai) for s in slices]
         self.slices = {n: self.slices.get(n) or Twin("slice", n) for n in names}
+        self._satisfied = {n: w for n, w in self._satisfied.items() if n in names}
         for cell_id, twin in self.cells.items():
             left = {
                 name: attribute
@@ -144,6 +157,8 @@ class LevelTwo:
             total = total_demand(self.held.fresh(demand.slice_id, aggregate))
             if total is not None:
                 here |= {k: sampled(v, n) for k, v in demand_values(slice_, total).items()}
+                windows = self._satisfied.setdefault(name, SatisfiedWindows(aggregate.period_ms))
+                windows.note(aggregate.window, bool(here["sla_satisfied"].value))
             self.slices[name] = updated(self.slices[name], here, now_ns)
             changed.append(self.slices[name])
         self.cells[aggregate.cell_id] = updated(self.cells[aggregate.cell_id], cell, now_ns)
@@ -181,14 +196,17 @@ class LevelTwo:
         self.cells[cell_id] = updated(self.cells[cell_id], cell, now_ns)
 
     def apply_rates(self, rates: Iterable[MeasuredRate], period_ms: int, now_ns: int) -> None:
-        """What the switches counted since the last poll, summed over a slice's classes."""
+        """What the switches counted since the last poll, summed over a slice's classes.
+
+        A slice's figures over all cells are made here as well: no loop waits for them.
+        """
         by_pair: dict[tuple[str, int], list[MeasuredRate]] = {}
         for rate in rates:
             if rate.slice_id in self._slices:
                 by_pair.setdefault((rate.cell_id, rate.slice_id), []).append(rate)
 
         def counted(value: float) -> Attribute:
-            return Attribute(value, now_ns, period_ms, "switch counters")
+            return Attribute(value, now_ns, period_ms, COUNTERS)
 
         for (cell_id, slice_id), group in by_pair.items():
             name = str(self._slices[slice_id].s_nssai)
@@ -198,12 +216,22 @@ class LevelTwo:
                 values["delivered_kbps"] = counted(sum(own))
                 ratio = sum(own) / self._capacity_kbps[cell_id]
                 values["utilisation_ratio"] = counted(ratio)
+                power_w = self._power_w(name, cell_id, sum(own))
+                if power_w is not None:
+                    values["power_w"] = replace(counted(power_w), source=POWER_SOURCE)
             for twins, twin_id, suffix in (
                 (self.slices, name, cell_id),
                 (self.cells, cell_id, name),
             ):
                 named = {f"{key}.{suffix}": value for key, value in values.items()}
                 twins[twin_id] = updated(twins[twin_id], named, now_ns)
+        for slice_id in {slice_id for _, slice_id in by_pair}:
+            name = str(self._slices[slice_id].s_nssai)
+            totals = rate_totals(self.slices[name], self._capacity_kbps, period_ms, now_ns)
+            totals |= demand_shares(self.slices[name], FRESH_PERIODS * period_ms, now_ns)
+            if (windows := self._satisfied.get(name)) is not None:
+                totals["sla_satisfied_ratio"] = windows.attribute(now_ns)
+            self.slices[name] = updated(self.slices[name], totals, now_ns)
 
     def forget_predictions(self, slice_id: int, attribute: str) -> None:
         """Of one attribute of the slice, everywhere: its model does not want them any more."""
@@ -214,20 +242,43 @@ class LevelTwo:
         for cell_id, twin in self.cells.items():
             self.cells[cell_id] = _unpredicted(twin, lambda a: a == f"{attribute}.{name}")
 
-    def apply_prediction(
-        self, cell_id: str, slice_id: int, predicted_kbps: float, xapp: str, now_ns: int
-    ) -> None:
-        """An xApp's median forecast of the slice's demand in the cell, beside the measured one."""
+    def _power_w(self, name: str, cell_id: str, delivered_kbps: float) -> float | None:
+        held = self.slices[name].attributes.get(f"min_kbps.{cell_id}")
+        return slice_power_w(
+            self._kinds[cell_id],
+            delivered_kbps,
+            (held.value or 0.0) if held else 0.0,
+            self._capacity_kbps[cell_id],
+        )
+
+    def apply_services(self, loads: Sequence[ServiceLoad], period_ms: int, now_ns: int) -> None:
+        """What task services did since the last poll."""
+        for slice_id in {load.slice_id for load in loads} & self._slices.keys():
+            name = str(self._slices[slice_id].s_nssai)
+            own = [load for load in loads if load.slice_id == slice_id]
+            changed = service_attributes(self.slices[name], own, period_ms, now_ns)
+            self.slices[name] = updated(self.slices[name], changed, now_ns)
+
+    def apply_prediction(self, cell_id: str, slice_id: int, prediction: Prediction) -> None:
+        """A forecast of the slice's demand in the cell, beside the measured one.
+
+        A median alone does not replace a forecast with quantiles that still holds.
+        """
         if slice_id not in self._slices:  # it ended meanwhile
             return
-        prediction = Prediction(predicted_kbps, now_ns, xapp)
         name = str(self._slices[slice_id].s_nssai)
         for twins, twin_id, suffix in ((self.slices, name, cell_id), (self.cells, cell_id, name)):
             twin = twins[twin_id]
             attribute = twin.attributes.get(f"demand_kbps.{suffix}")
-            if attribute is not None:
+            if attribute is not None and not _says_less(prediction, attribute.predicted):
                 changed = {f"demand_kbps.{suffix}": replace(attribute, predicted=prediction)}
-                twins[twin_id] = updated(twin, changed, now_ns)
+                twins[twin_id] = updated(twin, changed, prediction.made_at_ns)
+
+
+def _says_less(new: Prediction, held: Prediction | None) -> bool:
+    if held is None or not held.quantiles or new.quantiles:
+        return False
+    return new.made_at_ns - held.made_at_ns < (held.horizon_ms or 0) * 1_000_000
 
 
 def _unpredicted(twin: Twin, concerns: Callable[[str], bool]) -> Twin:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-UNITS = {
+UNITS: dict[str, str | None] = {
     "users": "count",
     "users_reported": "count",
     "users_expected": "count",
@@ -27,17 +27,31 @@ UNITS = {
     "arrived_kbps": "kbit/s",
     "delivered_kbps": "kbit/s",
     "utilisation_ratio": "ratio",
+    "demand_share_ratio": "ratio",
+    "requests_per_s": "1/s",
+    "compute_cores": "cores",
+    "cache_bytes": "bytes",
+    "sla_satisfied_ratio": "ratio",
+    "power_w": "W",
+    "energy_j": "J",
+    "reservation": None,
+    "handover": None,
+    "uav_position_m": "m",
 }
-"""The one table of level-two attribute names (before any `.suffix`)."""
+"""The one table of level-two attribute names (before any `.suffix`; without a group before it).
+None: a name, not a quantity."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A forecast of an attribute by `source`, made for the next window or so."""
+    """A forecast of an attribute by `source`: its median, and quantiles where it has them."""
 
     value: float
     made_at_ns: int
     source: str
+    quantiles: Mapping[str, float] = field(default_factory=dict)
+    horizon_ms: int | None = None
+    """None: `source` does not say."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ def updated(twin: Twin, attributes: Mapping[str, Attribute], now_ns: int) -> Twi
     )
 
 
-def unit_of(attribute: str) -> str:
+def unit_of(attribute: str) -> str | None:
     return UNITS[attribute.split(".", 1)[0]]
 
 
@@ -114,4 +128,9 @@ def attribute_document(name: str, attribute: Attribute, now_ns: int) -> dict[str
             "made_at": prediction.made_at_ns,
             "source": prediction.source,
         }
+        if prediction.quantiles:
+            document["predicted"] |= {
+                "quantiles": dict(prediction.quantiles),
+                "horizon_ms": prediction.horizon_ms,
+            }
     return document

@@ -1,4 +1,4 @@
-"""A run's recorded twins as the `cell` events they were: for forks, replay and training.
+"""A run's recorded twins as the `cell` events they were: for forks and training.
 
 Rows are those of the results' table `twins` (`controller/twins/history.py`).
 """
@@ -9,17 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from controller.contracts.slices import Slice
-
 
 def cell_events(
     rows: Sequence[Mapping[str, Any]],
-    slices: Sequence[Slice],
     link_kbps: Mapping[str, float],
     reservable_ratio: float,
 ) -> Iterator[dict[str, Any]]:
     """In the order of arrival; the shape of `controller/ric/observation.py`'s `cell_event`."""
-    by_name = {(s.s_nssai.sst, s.s_nssai.sd): s for s in slices}
     arrived = sorted(rows, key=lambda r: (r["received_at_ns"], r["cell_id"], r["window"]))
     for (_, cell_id, _), group in groupby(
         arrived, key=lambda r: (r["received_at_ns"], r["cell_id"], r["window"])
@@ -30,24 +26,30 @@ def cell_events(
             "kind": "cell",
             "id": cell_id,
             **{
-                name: first[name] for name in ("trace_id", "window", "period_ms", "completed_at_ns")
+                name: first[name]
+                for name in (
+                    "trace_id",
+                    "window",
+                    "period_ms",
+                    "completed_at_ns",
+                    "sent_at_ns",
+                    "received_at_ns",
+                    "users_reported",
+                    "users_expected",
+                )
             },
-            "sent_at_ns": first["completed_at_ns"],
-            "received_at_ns": first["received_at_ns"],
-            "users_reported": first["users_reported"],
-            "users_expected": first["users_expected"],
             "capacity_kbps": round(link_kbps[cell_id]),
             "reservable_kbps": round(link_kbps[cell_id] * reservable_ratio),
-            "slices": [_slice(row, by_name[row["sst"], row["sd"]], link_kbps) for row in own],
+            "slices": [_slice(row, link_kbps) for row in own],
         }
 
 
-def _slice(row: Mapping[str, Any], slice_: Slice, link_kbps: Mapping[str, float]) -> dict[str, Any]:
+def _slice(row: Mapping[str, Any], link_kbps: Mapping[str, float]) -> dict[str, Any]:
     names = ("users", "demand_kbps", "goodput_kbps", "loss_ratio", "owd_p95_ms", "traffic_class")
     ceiling = row["max_kbps"] if row["max_kbps"] is not None else link_kbps[row["cell_id"]]
     return {
-        "slice_id": slice_.slice_id,
-        "s_nssai": slice_.s_nssai.model_dump(),
+        "slice_id": row["slice_id"],
+        "s_nssai": {"sst": row["sst"], "sd": row["sd"]},
         **{name: row[name] for name in names},
         "reservation": {"min_kbps": row["min_kbps"] or 0, "max_kbps": round(ceiling)},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from controller.contracts.decisions import DecisionRecord, DecisionRequest
 from controller.contracts.inventory import Reservation
 from controller.contracts.slices import TrafficClass
 from controller.whatif.calibration import Calibration
+from controller.whatif.deciding import decided, view_of
 from controller.whatif.emulator import STEP_MS, Course
 from controller.whatif.links import Links, Step
 from controller.whatif.reservations import rates_of
@@ -34,21 +37,31 @@ class SlicingEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     """The network of a scenario (or of a recorded run) in the what-if emulator.
 
     Observation, `Box(0, 10, (cells * slices * 6,))`: for every cell, for every slice, in the
-    scenario's order, what the newest `cell` document of the stream says of them:
+    scenario's order, what the newest `cell` document of the stream says of them; index within
+    the six of (cell, slice):
 
-    | index | meaning (attribute of the document) | unit        | scaled by             |
-    |-------|-------------------------------------|-------------|-----------------------|
-    | 0     | demand_kbps                         | kbit/s      | cell's capacity_kbps  |
-    | 1     | demand_kbps, change to the one before, upwards | kbit/s | capacity_kbps   |
-    | 2     | users                               | users       | 10                    |
-    | 3     | loss_ratio                          | ratio       | 1                     |
-    | 4     | owd_p95_ms (0: no packet)           | ms          | 100                   |
-    | 5     | reservation.min_kbps                | kbit/s      | capacity_kbps         |
+    | index | meaning (attribute of the document)            | unit   | divided by    | range  |
+    |-------|------------------------------------------------|--------|---------------|--------|
+    | 0     | demand_kbps, L2, loss included                 | kbit/s | capacity_kbps | 0 - 10 |
+    | 1     | demand_kbps, by how much it rose, else 0       | kbit/s | capacity_kbps | 0 - 10 |
+    | 2     | users with a session in the cell               | users  | 10            | 0 - 10 |
+    | 3     | loss_ratio                                     | ratio  | 1             | 0 - 1  |
+    | 4     | owd_p95_ms, one way; 0: no packet              | ms     | 100           | 0 - 10 |
+    | 5     | reservation.min_kbps                           | kbit/s | capacity_kbps | 0 - 1  |
 
-    Action, `Box(0, 1, (cells * slices,))`: guaranteed rate of each slice in each cell as a
-    share of what is reservable there; more than all of it is scaled down, as the guard would
-    refuse it.  `info["decisions"]` has the action as bodies of `POST /api/v1/decisions`,
-    `info["cells"]` the observation as `cell` documents: what an xApp reads and sends live.
+    Action, `Box(0, 1, (cells * slices,))`:
+
+    | index                 | meaning                                  | share of        | range |
+    |-----------------------|------------------------------------------|-----------------|-------|
+    | cell * slices + slice | guaranteed rate of the slice in the cell | reservable_kbps | 0 - 1 |
+
+    More than all of a cell is scaled down, as the guard would refuse it.  `info["decisions"]`
+    has the action as bodies of `POST /api/v1/decisions`, `info["cells"]` the observation as
+    `cell` documents: what an xApp sends and reads live.
+
+    An xApp's own documents take the place of an action: `decide(body)` guards a decision and
+    carries it out as live, `run_on()` then steps with what is reserved (`models/gym/xapp.py`
+    plays a whole xApp so).
 
     Reward: SLA satisfaction of the period, mean over slices, less a small price of what is
     reserved (`controller.whatif.scoring.score`); at most 1.  An episode is `episode_s` long
@@ -94,14 +107,33 @@ class SlicingEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     def step(
         self, action: npt.NDArray[np.float32]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        decisions = self._decide(np.asarray(action, dtype=np.float64))
+        return self.run_on(self._decide(np.asarray(action, dtype=np.float64)))
+
+    def decide(self, document: Mapping[str, Any]) -> DecisionRecord:
+        """A body of `POST /api/v1/decisions`, guarded; in force from the next period on.
+
+        Raises ValueError for what is no reservation in a cell of this network.
+        """
+        request, columns = DecisionRequest.model_validate(document), self._world.columns
+        cell_id = str(request.target.get("cell_id"))
+        if cell_id not in columns.cells:
+            raise ValueError(f"unknown cell {cell_id!r}; cells: {', '.join(columns.cells)}")
+        link_kbps = columns.link_kbps[list(columns.cells).index(cell_id)]
+        cell = view_of(cell_id, link_kbps, columns.reservable_ratio, self._plan[cell_id])
+        record, self._plan[cell_id] = decided(request, cell, self._world.slices)
+        return record
+
+    def run_on(
+        self, decisions: Sequence[dict[str, Any]] = ()
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """`step` with what is reserved now."""
         self._links.change(rates_of(self._world.columns, self._plan))
         of_slices = self._run_period()
         satisfied = float(np.mean([o.satisfied_ratio for o in of_slices]))
         reserved = sum(r.min_kbps for held in self._plan.values() for r in held)
         reward = score(satisfied, reserved / float(self._reservable_kbps.sum()))
         truncated = self._period >= self._world.periods
-        return self._observation(), reward, False, truncated, self._info(decisions)
+        return self._observation(), reward, False, truncated, self._info(list(decisions))
 
     @property
     def _reservable_kbps(self) -> npt.NDArray[np.float64]:

@@ -19,7 +19,7 @@ from controller.whatif.calibration import Calibration
 from controller.whatif.emulator import STEP_MS
 from controller.whatif.recording import cell_events
 from controller.whatif.reservations import Columns
-from topologies.fluid import cell_slice_demand
+from topologies.fluid import cell_slice_demand, serving_index, with_seed
 from topologies.results.tables import read_table
 from topologies.scenario.loader import load
 from topologies.scenario.schema import ReservationSpec, Scenario
@@ -53,12 +53,11 @@ def from_scenario(scenario: Scenario, seed: int, duration_s: float) -> World:
     """The scenario's own demand and movement under `seed`."""
     period_s = scenario.twins.report_period_ms / 1000
     offered = cell_slice_demand(scenario, seed, duration_s, STEP_MS / 1000).transpose(2, 0, 1)
-    coarse = cell_slice_demand(scenario, seed, duration_s, period_s).transpose(2, 0, 1)
     return World(
         columns=_columns(scenario),
         slices=tuple(scenario.slices),
         offered_kbps=offered,
-        users=(coarse > 0).astype(np.float64),
+        users=_users(with_seed(scenario, seed), duration_s, period_s),
         filler_kbps=_filler_kbps(scenario),
         configured_ms=_configured_ms(scenario),
         hosts=len(scenario.users) + len(scenario.servers) + OTHER_HOSTS,
@@ -67,15 +66,37 @@ def from_scenario(scenario: Scenario, seed: int, duration_s: float) -> World:
     )
 
 
+def _users(scenario: Scenario, duration_s: float, period_s: float) -> FloatArray:
+    """[period, cell, slice]: who has a session where at each period's end."""
+    periods = round(duration_s / period_s)
+    ends_s = np.asarray((np.arange(periods) + 1) * period_s, dtype=np.float64)
+    column = {s.name: i for i, s in enumerate(scenario.slices)}
+    users = np.zeros((periods, len(scenario.access_points), len(column)))
+    for user in scenario.users:
+        serving = serving_index(scenario, user.name, ends_s)
+        for name in user.slices:
+            users[np.arange(periods), serving, column[name]] += 1
+    return users
+
+
 def from_run(folder: Path, scenario: Scenario) -> World:
-    """What the twins of a recorded run showed, window by window; missing ones repeat."""
+    """What the twins of a recorded run showed, window by window; missing ones repeat.
+
+    Raises ValueError when it is a run of another scenario.
+    """
     table = read_table(folder, "twins")
     rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
     base = from_scenario(scenario, 0, 1.0)
     cells = list(base.columns.cells)
+    recorded = {row["cell_id"] for row in rows}
+    if recorded != set(cells):
+        raise ValueError(
+            f"{folder} has cells {', '.join(sorted(recorded))}, "
+            f"scenario {scenario.name} has cells {', '.join(cells)}"
+        )
     link_kbps = dict(zip(cells, base.columns.link_kbps, strict=True))
     ratio = scenario.reservable_ratio
-    events = list(cell_events(rows, scenario.slices, link_kbps, ratio))
+    events = list(cell_events(rows, link_kbps, ratio))
     windows = [e["window"] for e in events]
     first, count = min(windows), max(windows) - min(windows) + 1
     shape = (count, len(cells), len(base.slices))

@@ -35,6 +35,16 @@ def constant_velocity(positions: Positions) -> FloatArray:
     return velocity[:, None, :] * _AHEAD[None, :, None]
 
 
+def seasonal_naive(positions: Positions) -> FloatArray:
+    """The way of the last h seconds comes again (of the last six, where h is longer)."""
+    found = []
+    for ahead in _AHEAD:
+        back = min(int(ahead), positions.shape[1] - 1)
+        way = np.asarray(positions[:, -1] - positions[:, -1 - back], dtype=np.float64)
+        found.append(way * ahead / back)
+    return np.stack(found, axis=1)
+
+
 def exponential_smoothing(level_ratio: float) -> PointForecast:
     """A smoothed velocity goes on."""
 
@@ -85,6 +95,7 @@ def baselines(training: Ways) -> list[Baseline]:
     )
     return [
         fitted("persistence", persistence, training),
+        fitted("seasonal naive", seasonal_naive, training),
         fitted("constant velocity", constant_velocity, training),
         fitted("exponential smoothing", exponential_smoothing(best), training),
     ]

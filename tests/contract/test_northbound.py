@@ -103,7 +103,9 @@ def test_twins_of_all_kinds_are_listed_and_a_silent_edge_is_named(ric: RunningRi
         ("cell", "ap2"),
     }
     assert answer.headers["x-holon-unreachable"] == "edge2"
-    assert ric.get("twins/users/ue1") == {"id": "ue1", "version": 3}
+    shown = ric.get("twins/users/ue1")
+    assert (shown["id"], shown["version"]) == ("ue1", 3)
+    assert shown["user"]["slices"]["value"] == ["1-000001"]  # joined here
     assert ric.get("twins/users/ue1/history", last=5) == [{"id": "ue1", "version": 3}]
 
 

@@ -60,6 +60,7 @@ def test_a_run_from_start_to_end(namespaces: dict[str, int], tmp_path: Path) -> 
         assert sorted(Path(path).name for path in written) == [
             "decisions.csv",
             "decisions.parquet",
+            "inventory.json",
             "twins.csv",
             "twins.parquet",
         ]

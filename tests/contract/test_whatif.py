@@ -34,6 +34,7 @@ def test_forks_are_predicted_applied_through_the_guard_and_scored(ric: RunningRi
     assert rehearsed["decisions"][0]["diff"]
     assert rehearsed["fork"]["state"] == "following"
     assert {r["min_kbps"] for r in ric.get("slices")[0]["reserved"]} == {8000}
+    report_both_cells(ric)  # a horizon from now on, not from before the rehearsal
     applied = ric.call("POST", f"whatif/{less}/apply", json={"horizon_s": 1}).json()
     record = applied["decisions"][0]
     assert record["verdict"] == "applied"

@@ -355,14 +355,16 @@ class TestHandover:
             sending = asyncio.create_task(
                 asyncio.to_thread(
                     send_and_count, testbed.netns(source), testbed.netns(sink), (target, PORT),
-                    mbps, 1.0, 0, payload_bytes, own,
+                    mbps, 1.5, 0, payload_bytes, own,
                 )
             )  # fmt: skip
-            await asyncio.sleep(0.4)
+            while (await net.enforcer.counters(settle=True)).slices[2].entered < before + 50:
+                assert not sending.done(), "nothing was sent"
             result = await net.enforcer.handover("ue3", there)
             assert result.confirmed, result.confirmations
             return await sending
 
+        before = counters(net).slices[2].entered
         arrivals = net.run(break_while_sending())
         lost = arrivals.sent - arrivals.received
         gap_ms = 1000 * max(b - a for a, b in itertools.pairwise(arrivals.times_s))

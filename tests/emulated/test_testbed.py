@@ -158,6 +158,57 @@ def test_twins_of_users_cells_and_slices_are_kept_in_step(testbed: RunningTestbe
     assert (shown["kind"], shown["id"]) == ("user", "ue1")
 
 
+def test_twins_have_every_group_of_attributes(testbed: RunningTestbed) -> None:
+    user = testbed.commands.json("twin", "show", "ue1")
+    assert 1 <= user["user"]["qoe_mos"]["value"] <= 4.5
+    assert user["user"]["slices"]["value"] == ["1-000001"]
+    assert user["user"]["compute_cores"]["value"] > 0
+    assert user["resources"]["1-000001"]["queue_min_kbps"]["value"] > 0
+
+    def operations() -> int:
+        sensor = testbed.commands.json("twin", "show", "ue2")
+        return int(sensor["use_case"]["operations"]["value"])
+
+    wait_until(operations, 12.0)  # a sensor tells them each 10 s, and the first time at once
+    slice_ = testbed.commands.json("twin", "show", "video")["attributes"]
+    assert {"reserved_kbps", "sla_satisfied_ratio", "power_w", "energy_j"} <= set(slice_)
+    assert slice_["strategy.reservation"]["value"]["method"] == "slice-planner"
+    assert len(slice_["strategy.reservation"]["value"]["models"]) == 1
+    assert set(slice_["demand_kbps.ap1"]["predicted"]["quantiles"]) == {"0.5", "0.9", "0.97"}
+
+
+def test_a_slices_twin_says_what_its_switch_counted(testbed: RunningTestbed) -> None:
+    """The mean of its history and the growth of the meter's own counter over the same span."""
+
+    def counted() -> tuple[int, int]:
+        sample = rpc.call(testbed.run_folder / "ric.sock", "counters")
+        own = [c for c in sample["classes"] if c["slice_id"] == 1]
+        return sample["taken_at_ns"], sum(c["arrived_bytes"] for c in own)
+
+    since_ns, before = counted()
+    wait_until(lambda: counted()[0] > since_ns + 4 * 10**9, 8.0)
+    until_ns, after = counted()
+    counted_kbps = (after - before) * 8e6 / (until_ns - since_ns)
+    span = ("--since", str(since_ns), "--until", str(until_ns), "--aggregate", "mean")
+    (told,) = testbed.commands.json(
+        "twin", "history", "video", "--attribute", "arrived_kbps.ap1", *span
+    )
+    assert told["value"] == pytest.approx(counted_kbps, rel=0.2)
+    assert told["samples"] >= 6
+
+
+def test_a_users_history_is_asked_for_and_exported(testbed: RunningTestbed, tmp_path: Path) -> None:
+    points = testbed.commands.json(
+        "twin", "history", "ue1", "--attribute", "services.stream.down.demand_kbps",
+        "--since", "6s", "--aggregate", "mean", "--every", "1s",
+    )  # fmt: skip
+    assert len(points) >= 5
+    assert all(500 < point["value"] < 15_000 for point in points)
+    files = testbed.commands.json("twin", "export", "--out", str(tmp_path))["files"]
+    assert {Path(file).parent.name for file in files[:-1]} == {"ap1"}
+    assert len(files) == 3
+
+
 # -- figures -----------------------------------------------------------------------
 
 
@@ -234,6 +285,30 @@ def test_effects_of_decisions_are_judged_from_packets(testbed: RunningTestbed) -
         return {d["effect"] for d in testbed.commands.json("decision", "list")} - {"pending"}
 
     wait_until(lambda: "verified" in judged(), DECISION_TIMEOUT_S)
+
+
+def test_what_twins_saw_is_replayed_to_the_same_xapp(
+    testbed: RunningTestbed, tmp_path: Path
+) -> None:
+    def has_decided_on_a_whole_history() -> bool:
+        decisions = testbed.commands.json("decision", "list")
+        received = [d["hops_ns"]["received"] for d in decisions if d["xapp"] == "slice-planner"]
+        return bool(received) and max(received) - min(received) > 14e9
+
+    wait_until(has_decided_on_a_whole_history, DECISION_TIMEOUT_S)
+    rpc.call(RunFolder(testbed.run_folder).ric_socket, "flush", 30.0, out=str(tmp_path / "seen"))
+    document = testbed.commands.json(
+        *("replay", str(tmp_path / "seen"), "--xapp", "slice-planner", "--port", "0"),
+        *("--speed", "50", "--out", str(tmp_path / "replayed")),
+    )
+    assert document["windows"] > 0
+    assert document["refused_windows"] == {}
+    assert document["decisions"]["applied"] > 0
+    # It missed the first windows live; once that is out of its history it decides the same.
+    assert document["as_recorded"]["same"] > 0
+    again = json.loads((tmp_path / "replayed" / "replay.json").read_text())
+    assert again == document
+    assert (tmp_path / "replayed" / "decisions.parquet").is_file()
 
 
 # -- what twins may cost -------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 
 from controller.contracts.decisions import DecisionRequest
 from controller.contracts.slices import SNssai
+from controller.twins.history import TwinTable
+from tests.conftest import REPOSITORY
+from tests.sample_recording import twin_row
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs gymnasium (requirements/train.in)")
 
@@ -70,3 +74,74 @@ def test_it_can_be_vectorised() -> None:
     observations, _ = envs.reset(seed=1)
     assert observations.shape[0] == 2
     envs.close()
+
+
+def test_a_shipped_xapp_plays_unchanged_and_the_same_each_time() -> None:
+    from models.gym.xapp import play
+
+    folder = REPOSITORY / "xapps" / "slice_planner"
+    played = [play(folder, made(), seed=3) for _ in range(2)]
+    asked = [[d.record["parameters"] for d in p.decisions] for p in played]
+    assert len(asked[0]) >= 2
+    assert asked[0] == asked[1]
+    assert played[0].rewards == played[1].rewards
+    assert any(d.is_applied for d in played[0].decisions)
+    idle = made()
+    idle.reset(seed=3)
+    nothing = [idle.step(np.zeros(2, np.float32))[1] for _ in played[0].rewards]
+    assert sum(played[0].rewards) > sum(nothing)
+
+
+def test_an_xapp_of_ones_own_is_guarded_in_the_gym_as_live(tmp_path: Path) -> None:
+    from models.gym.xapp import play
+
+    descriptor = {"xapp_name": "greedy", "holon": {"entry_point": "xapp.py", "config": {"of": 1.5}}}
+    (tmp_path / "config-file.json").write_text(json.dumps(descriptor))
+    (tmp_path / "xapp.py").write_text(GREEDY)
+    played = play(tmp_path, made(), seed=1)
+    assert {d.verdict for d in played.decisions} == {"rejected"}
+    assert "minima would sum" in played.decisions[0].reason
+    assert len(played.rewards) == 9
+
+
+GREEDY = """
+import time
+from holon_xapp import PlannedReservation, ReservationPlan, Xapp
+
+def main():
+    xapp = Xapp.from_environment()
+    xapp.ready()
+    for event in xapp.cells():
+        first = event.slices[0]
+        wish = PlannedReservation(
+            first.s_nssai, first.traffic_class,
+            min_kbps=int(event.reservable_kbps), max_kbps=int(event.capacity_kbps),
+        )
+        xapp.decide(ReservationPlan.answering(event, (wish,), time.time_ns()))
+    return 0
+"""
+
+
+def test_a_recorded_run_is_an_episode(tmp_path: Path) -> None:
+    from gymnasium.utils.env_checker import check_env
+
+    from models.gym.slicing import SlicingEnv
+
+    table = TwinTable()
+    for window in range(100, 110):
+        for slice_id in (1, 2):
+            table.append(twin_row(window, 0, "ap1", slice_id))
+    table.flush(tmp_path)
+    env = SlicingEnv("minimal", run=tmp_path)
+    _, info = env.reset()
+    shown = [info]
+    truncated = False
+    while not truncated:
+        _, _, _, truncated, info = env.step(np.full(2, 0.5, np.float32))
+        shown.append(info)
+    demand = [[s["demand_kbps"] for s in i["cells"][0]["slices"]] for i in shown]
+    recorded = [[twin_row(w, 0, "ap1", s).demand_kbps for s in (1, 2)] for w in range(100, 110)]
+    assert demand == [pytest.approx(of_window) for of_window in recorded]
+    check_env(SlicingEnv("minimal", run=tmp_path), skip_render_check=True)
+    with pytest.raises(ValueError, match="cells mbs"):
+        SlicingEnv("crossroads", run=tmp_path)

@@ -10,7 +10,7 @@ from controller.contracts.inventory import Reservation
 from controller.contracts.slices import TrafficClass
 from controller.contracts.twin_messages import CellAggregate, SliceDemand
 from controller.twins.level_two import LevelTwo, MeasuredRate, is_sla_satisfied, total_demand
-from controller.twins.twin import Attribute, Twin, twin_document, twin_summary, updated
+from controller.twins.twin import Attribute, Prediction, Twin, twin_document, twin_summary, updated
 from tests.ric_inventory import ric_inventory
 
 SECOND_NS = 1_000_000_000
@@ -125,7 +125,7 @@ def test_counters_and_forecasts_stand_beside_what_users_reported() -> None:
         MeasuredRate("ap1", 15, TrafficClass.BEST_EFFORT, 9000.0, None),
     ]
     twins.apply_rates(rates, 500, 2)
-    twins.apply_prediction("ap1", 1, 6000.0, "planner", 3)
+    twins.apply_prediction("ap1", 1, Prediction(6000.0, 3, "planner"))
     assert value(twins.slices[VIDEO], "arrived_kbps.ap1") == 5000
     assert value(twins.slices[VIDEO], "delivered_kbps.ap1") == 4000
     assert value(twins.cells["ap1"], f"utilisation_ratio.{VIDEO}") == 0.2

@@ -20,12 +20,14 @@ from topologies.cli import (
     figures,
     functions,
     hosts,
+    replay,
     resources,
     running,
     services,
     slices,
     terminal,
     twin_budget,
+    twin_history,
     twin_models,
     users,
     vm,
@@ -98,6 +100,7 @@ for _resource in resources.RESOURCES:
     if _resource.command == "twin":
         twin_models.add_to(_group)
         twin_budget.add_to(_group)
+        twin_history.add_to(_group)
         users.add_to_twins(_group)
     if _resource.command == "ue":
         users.add_to_users(_group)
@@ -109,6 +112,7 @@ app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
 app.add_typer(whatif.commands, name="whatif", rich_help_panel=THINGS)
 _add(FIGURES, "measure", figures.measure)
 _add(FIGURES, "capture", hosts.capture)
+_add(FIGURES, "replay", replay.replay)
 _add(FIGURES, "report", figures.report)
 _add(FIGURES, "compare", figures.compare)
 _add(FIGURES, "bench", figures.bench, PASS_THROUGH)

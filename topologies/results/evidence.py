@@ -103,6 +103,8 @@ class Evidence:
     function_drops: Mapping[int, int] = field(default_factory=dict)
     """By network functions, as they counted it, by slice id."""
     twin_rows: Sequence[dict[str, Any]] = ()
+    user_rows: Sequence[dict[str, Any]] = ()
+    """A user, slice and report, as users' twins still had them (`UserRow`)."""
     requests: Mapping[str, Any] = field(default_factory=dict)
     """Of task services: {"rows": one a request, "regressions": by service}."""
     whatif: dict[str, Any] = field(default_factory=dict)

@@ -28,6 +28,7 @@ from topologies.results.reserved import mean_reserved_kbps
 from topologies.results.services import migration_figures, service_figures
 from topologies.results.sla import SlaVerdicts, judge
 from topologies.results.slice_life import ended_slices, slices_lived
+from topologies.results.twin_error import twin_errors
 from topologies.results.validity import uncounted_allowed, validity
 from topologies.results.windows import payload_mbps, round_trips_ms, slice_windows
 from topologies.traffic.engine import Measurements
@@ -86,7 +87,7 @@ def summarise(evidence: Evidence) -> dict[str, Any]:
         ),
         "services": service_figures(evidence.requests, inventory),
         "migrations": migration_figures(decided, evidence.requests),
-        "twins": evidence.twins,
+        "twins": {**evidence.twins, "error": twin_errors(evidence)},
         "whatif": evidence.whatif,
     }
 

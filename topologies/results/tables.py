@@ -4,6 +4,7 @@ probes      every probe that arrived: flow, sequence, when sent, one-way delay
 flows       every flow and 1 s window: packets and L2 bytes sent and received
 decisions   every decision with verdict, effect and the times of its hops
 twins       a slice in a cell in a window, as its twin had it
+user_twins  a user, slice and report, as the user's twin had it
 windows     every slice and 1 s window: rates, loss, delay percentile, SLA terms
 cells       every cell, slice and 1 s window: offered, delivered, reserved (L2)
 requests    every request to a task service: user, when sent, latency, who answered
@@ -29,7 +30,7 @@ from topologies.results.evidence import Evidence, attachments, reservation_chang
 from topologies.results.sla import judge
 from topologies.results.windows import slice_windows
 
-NAMES = ("probes", "flows", "decisions", "twins", "windows", "cells", "delays", "requests")
+NAMES = ("probes", "flows", "decisions", "twins", "user_twins", "windows", "cells", "delays", "requests")
 _QUANTILES = np.concatenate([np.linspace(0, 0.9, 91), 1 - np.geomspace(0.1, 1e-4, 60)])
 REQUEST_SCHEMA = pa.schema(
     {
@@ -43,6 +44,22 @@ REQUEST_SCHEMA = pa.schema(
         "place": pa.string(),
     }
 )
+_TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
+USER_TWIN_SCHEMA = pa.schema(
+    [
+        *((name, _WHOLE) for name in ("measured_at_ns", "window", "period_ms")),
+        *((name, _TEXT) for name in ("ue_id", "kind")),
+        ("version", _WHOLE),
+        ("cell_id", _TEXT),
+        ("sst", _WHOLE),
+        *((name, _TEXT) for name in ("sd", "slice_name")),
+        ("slice_id", _WHOLE),
+        *((name, _REAL) for name in ("demand_kbps", "goodput_kbps", "loss_ratio", "owd_p95_ms")),
+        *((name, _REAL) for name in ("up_demand_kbps", "up_goodput_kbps", "mos", "rsrp_dbm")),
+        *((name, _REAL) for name in ("x_m", "y_m", "speed_mps", "heading_deg")),
+    ]
+)
+"""The columns of the controller's `UserRow`, in its order."""
 _HOPS = (
     "twin_completed",
     "aggregate_sent",
@@ -79,6 +96,7 @@ def write_tables(folder: Path, evidence: Evidence) -> list[Path]:
         "windows": windows_table(evidence),
         "cells": cells_table(evidence),
         "delays": delays_table(evidence),
+        "user_twins": pa.Table.from_pylist(list(evidence.user_rows), USER_TWIN_SCHEMA),
         "requests": pa.Table.from_pylist(list(evidence.requests.get("rows", [])), REQUEST_SCHEMA),
     }
     if evidence.twin_rows or not (folder / "twins.parquet").exists():

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from controller.contracts.inventory import HandoverConfig, TwinConfig, XappPlacement
+from controller.contracts.inventory import Device, HandoverConfig, TwinConfig, XappPlacement
 from controller.contracts.slices import USABLE_SLICE_IDS, Slice, Strict, TrafficClass
 from topologies.scenario.radio import (
     Propagation,
@@ -159,6 +159,21 @@ class UserSpec(Strict):
     handover: HandoverConfig | None = None
     """Its own; without one, the scenario's."""
     radio_trace: RadioTrace | None = None
+    device: Device | None = None
+    """Without one, the type's: see `DEVICES`."""
+
+    @property
+    def own_device(self) -> Device:
+        return self.device or DEVICES[self.type]
+
+
+DEVICES = {
+    "vehicle": Device(compute_cores=0.5, cache_bytes=256 << 20),
+    "phone": Device(compute_cores=0.2, cache_bytes=64 << 20),
+    "sensor": Device(compute_cores=0.01, cache_bytes=64 << 10),
+    "robot": Device(compute_cores=0.3, cache_bytes=32 << 20),
+    "uav-access-point": Device(compute_cores=0.2, cache_bytes=64 << 20),
+}
 
 
 class ServiceSpec(Strict):

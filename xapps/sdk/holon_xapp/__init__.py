@@ -42,6 +42,7 @@ from holon_xapp.events import (
     parse_event,
 )
 from holon_xapp.model import Model, find_model_folder, load_model
+from holon_xapp.sdl import Sdl
 from holon_xapp.settings import Settings
 from holon_xapp.xapp import Xapp
 
@@ -61,6 +62,7 @@ __all__ = [
     "Reservation",
     "ReservationPlan",
     "SNssai",
+    "Sdl",
     "Settings",
     "SettingsError",
     "SliceEvent",
