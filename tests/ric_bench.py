@@ -105,11 +105,44 @@ class Neighbours:
             ],
             "twin": self._twin,
             "history": lambda ue_id, last: [self._twin(ue_id)][-last:],
+            "configure": lambda overrides: {"users_told": len(overrides)},
+            "spending": self._spending,
+            "clusters": lambda **_: {"ue1": "ue1", "ue2": "ue2", "ue3": "ue1"},
             "series": self._series,
             "rows": self._rows,
         }
         local = await rpc.serve(self.run.local_controller_socket("edge1"), edge)
         return [emulation, local]
+
+    def _spending(self) -> dict[str, Any]:
+        """Of a local controller with two users whose reports of 700 B come each half second."""
+        datagrams = int(2 * time.monotonic())
+        users = [
+            {
+                "ue_id": ue_id,
+                "cell_id": "ap1",
+                "datagrams": datagrams,
+                "wire_bytes": 700 * datagrams,
+                "demand_kbps": {slice_id: 1000.0},
+                "growth_kbps_per_s": {slice_id: growth},
+                "loss_ratio": {},
+                "handover_margin_db": 20.0,
+                "is_moving": False,
+            }
+            for ue_id, slice_id, growth in (("ue1", 1, 10.0), ("ue2", 2, 400.0))
+        ]
+        return {
+            "edge": "edge1",
+            "pid": os.getpid(),
+            "at_ns": time.monotonic_ns(),
+            "processor_s": time.process_time(),
+            "report_datagrams": 2 * datagrams,
+            "report_bytes": 1400 * datagrams,
+            "order_bytes": 0,
+            "aggregate_bytes": 100 * datagrams,
+            "move_bytes": 0,
+            "users": users,
+        }
 
     def _series(self, ue_id: str, query: dict[str, Any]) -> dict[str, Any]:
         asked = Query(**query)

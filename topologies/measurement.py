@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from controller.contracts.decisions import DecisionRecord
 from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from controller.contracts.slices import BACKGROUND_SLICE_ID, BEST_EFFORT_QUEUE_ID, TrafficClass
+from controller.contracts.twin_budget import EdgeSpent
 from topologies.datapath import Datapath
 from topologies.errors import EmulationError
 from topologies.results.evidence import (
@@ -65,6 +66,7 @@ class Measurement:
         self._services = services
         self._load = LoadSampler(vswitchd_pid)
         self._start_ns: int | None = None
+        self._spent: list[EdgeSpent] = []
         self.radio_drops: Callable[[], Mapping[int, int]] = dict
         """Packets dropped at users' radio links so far, by slice id."""
         self.function_drops: Callable[[], Mapping[int, int]] = dict
@@ -102,6 +104,7 @@ class Measurement:
     def begin(self) -> dict[str, int]:
         """The measured window starts at the next whole second of scenario time."""
         self._start_ns = self._next_window_ns()
+        self._spent = self._spending()
         return {"start_ns": self._start_ns}
 
     def finish(self, out: Path) -> dict[str, Any]:
@@ -206,9 +209,15 @@ class Measurement:
             "bytes_on_wire": sum(s["bytes_on_wire"] for s in status),
             "aggregate_bytes_on_wire": sum(s["aggregate_bytes_on_wire"] for s in status),
             "rejected_reports": sum(sum(s["rejected"].values()) for s in status),
+            **_rates(self._spent, self._spending()),
             "predictions": _predictions([s["predictions"] for s in status]),
             "migrations": _twin_migrations([s["migrations"] for s in status]),
         }
+
+    def _spending(self) -> list[EdgeSpent]:
+        """What twins have cost so far, by edge."""
+        edges = sorted({c.edge for c in self._inventory.cells})
+        return [EdgeSpent.model_validate(self._local(edge, "spending")) for edge in edges]
 
     def _user_rows(self, since_ns: int) -> list[dict[str, Any]]:
         """As far back as twins' histories go; right after a handover two edges have the same."""
@@ -224,6 +233,19 @@ class Measurement:
 
     def stop(self) -> None:
         self._load.stop()
+
+
+def _rates(before: Sequence[EdgeSpent], after: Sequence[EdgeSpent]) -> dict[str, Any]:
+    """All twin bytes on the wire (reports, orders, aggregates, moves) and processor, in the
+    measured window; None when a local controller was started anew in it."""
+    if len(before) != len(after) or any(b.pid != a.pid for b, a in zip(before, after, strict=True)):
+        return {"bytes_per_s": None, "processor_ratio": None}
+    found = {"bytes_per_s": 0.0, "processor_ratio": 0.0}
+    for b, a in zip(before, after, strict=True):
+        span_s = (a.at_ns - b.at_ns) / 1e9
+        found["bytes_per_s"] += (a.wire_bytes - b.wire_bytes) / span_s
+        found["processor_ratio"] += (a.processor_s - b.processor_s) / span_s
+    return found
 
 
 def _predictions(of_edges: list[dict[str, Any]]) -> dict[str, Any]:

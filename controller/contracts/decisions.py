@@ -69,8 +69,8 @@ class DecisionRequest(Strict):
     a service that does the same, or "device"; from the user's next request on
     adapt_link: target {ue_id}, parameters {max_cqi: 1-15 or null}; no modulation and coding above
     that CQI's, both ways, where the scenario's radio limits packets
-    configure_twin: target one of {type}, {s_nssai: "sst-sd"}, {edge}, {ue_id}; parameters
-    `controller.contracts.twin_models.Changes`
+    configure_twin: target one of {type}, {s_nssai: "sst-sd"}, {edge}, {ue_id}, {ue_ids: [...]},
+    {slice_twin: "sst-sd"}; parameters `controller.contracts.twin_models.Changes`
     """
 
     decision_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None

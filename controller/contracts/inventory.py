@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from controller.contracts.slices import Slice, SNssai, Strict, TrafficClass
+from controller.contracts.twin_budget import TwinBudget
 
 
 class SwitchRole(StrEnum):
@@ -206,6 +207,7 @@ class TwinConfig(Strict):
     report_period_ms: int = 500
     history_length: int = 60
     """Reports kept with a user's twin, and points of each attribute of a slice's or cell's."""
+    budget: TwinBudget | None = None
 
 
 class XappPlacement(Strict):

@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "twin_overrides.json"
 
     @property
+    def twin_budget(self) -> Path:
+        """What twins may cost and who is represented (JSON), once somebody said so."""
+        return self.path / "twin_budget.json"
+
+    @property
     def ovs(self) -> Path:
         """OVS_RUNDIR: db.sock, control sockets, pid files, conf.db."""
         return self.path / "ovs"

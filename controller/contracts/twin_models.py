@@ -55,6 +55,13 @@ class Readers(StrEnum):
     """Only the operator."""
 
 
+class Layer(StrEnum):
+    """What the testbed changes by itself, as these xApps; anybody else's word goes over it."""
+
+    BUDGET = "twin-budget"
+    REPRESENTATION = "twin-representation"
+
+
 class AttributeModel(Strict):
     """`precision` is the step values are rounded to (0: as measured); `period_ms` None: every
     report has it.  `source`: where in the emulation the value comes from."""
@@ -96,6 +103,10 @@ class Changes(Strict):
     attribute_period_ms: dict[str, PeriodMs] = {}
     predicted: dict[str, bool] = {}
     readers: dict[str, Readers] = {}
+    represented_by: str | None = None
+    """The user whose reports stand for this one's in aggregates; its own say how much of it."""
+    reset: bool = False
+    """What was said of the scope before counts no more."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -104,33 +115,47 @@ class Changes(Strict):
         return self
 
 
+_SCOPES = ("type", "s_nssai", "edge", "ue_id", "slice_twin")
+
+
 class Override(Strict):
-    """Whose model changes: exactly one of `type`, `s_nssai` ("sst-sd"), `edge`, `ue_id`."""
+    """Whose model changes: exactly one of `type`, `s_nssai` ("sst-sd"), `edge`, `ue_id`,
+    `slice_twin` ("sst-sd"; the twin of the slice itself, where `s_nssai` means its users')."""
 
     type: str | None = None
     s_nssai: str | None = None
     edge: str | None = None
     ue_id: str | None = None
+    slice_twin: str | None = None
+    layer: Layer | None = None
     changes: Changes
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:
         if sum(name is not None for name in self.scope_names) != 1:
-            raise ValueError("say whose twins: exactly one of type, s_nssai, edge, ue_id")
+            raise ValueError(f"say whose twins: exactly one of {', '.join(_SCOPES)}")
         return self
 
     @property
     def scope_names(self) -> tuple[str | None, ...]:
         """From the general to the particular: a later scope's word counts more."""
-        return (self.type, self.s_nssai, self.edge, self.ue_id)
+        return (self.type, self.s_nssai, self.edge, self.ue_id, self.slice_twin)
 
     @property
-    def rank(self) -> int:
+    def _place(self) -> int:
         return next(i for i, name in enumerate(self.scope_names) if name is not None)
 
     @property
+    def rank(self) -> tuple[bool, str, int]:
+        """A layer's word below everybody's; then from the general to the particular."""
+        return (self.layer is None, self.layer or "", self._place)
+
+    @property
     def scope(self) -> str:
-        return f"{('type', 'slice', 'edge', 'ue')[self.rank]}:{self.scope_names[self.rank]}"
+        place = self._place
+        kind = ("type", "slice", "edge", "ue", "slice-twin")[place]
+        layer = f"{self.layer}/" if self.layer else ""
+        return f"{layer}{kind}:{self.scope_names[place]}"
 
 
 class Subject(Strict):
@@ -149,6 +174,7 @@ class TwinSettings(Strict):
     upload: Upload
     batch_reports: int
     history_length: int
+    represented_by: str | None = None
     attributes: dict[str, AttributeModel]
 
     @property
@@ -223,6 +249,7 @@ def resolve(
         "upload": model.upload,
         "batch_reports": model.batch_reports,
         "history_length": model.history_length or scenario_history,
+        "represented_by": None,
     }
     attributes: dict[str, Any] = {n: a.model_dump() for n, a in model.attributes.items()}
     for override in sorted((o for o in overrides if applies(o, subject)), key=lambda o: o.rank):
@@ -260,11 +287,13 @@ def applies(override: Override, subject: Subject) -> bool:
 
 def combined(overrides: Iterable[Override], new: Override) -> list[Override]:
     """With `new`: over what was said of the same scope before, at the end of the list."""
+    before = [o for o in overrides if o.scope == new.scope and not new.changes.reset]
     others = [o for o in overrides if o.scope != new.scope]
-    before = [o for o in overrides if o.scope == new.scope]
     changes = before[-1].changes.model_dump(exclude_defaults=True) if before else {}
-    for key, value in new.changes.model_dump(exclude_defaults=True).items():
+    for key, value in new.changes.model_dump(exclude_defaults=True, exclude={"reset"}).items():
         changes[key] = {**changes.get(key, {}), **value} if isinstance(value, dict) else value
+    if not changes:
+        return others
     return [*others, new.model_copy(update={"changes": Changes.model_validate(changes)})]
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from controller.local.aggregation import SliceSample, UserSample, mean_slices
 
+LATEST_REPORT_NS = 1_000_000_000
+"""An agent's longest stagger and the window in which its report then comes."""
 MAX_WINDOWS_BEHIND = 4
 """After a stall, older windows are skipped instead of sent late."""
 
@@ -134,7 +136,7 @@ class CellWindows:
         held = {
             ue_id: [latest]
             for ue_id in self._users[cell_id]
-            if ue_id not in samples and (latest := self._held(ue_id, window)) is not None
+            if ue_id not in samples and (latest := self._standing(ue_id, window)) is not None
         }
         expected = {u for u in self._users[cell_id] if self._is_expected(u, window)}
         self._next[cell_id] = window + 1
@@ -169,6 +171,20 @@ class CellWindows:
         if latest is None or latest.window_end_ns > self._end_ns(window):
             return None
         return latest if self._covers(latest, window) else None
+
+    def _standing(self, ue_id: str, window: int) -> UserSample | None:
+        """What counts for who has not reported for the window when it closes.
+
+        A slower user's next report leaves up to `LATEST_REPORT_NS` after it is due: until
+        then its last one stands, or its demand would be missing once a period.
+        """
+        latest = self._latest.get(ue_id)
+        if latest is None or latest.period_ns <= self.period_ns:
+            return self._held(ue_id, window)
+        if latest.window_end_ns > self._end_ns(window):
+            return None
+        overdue_ns = self._end_ns(window) - latest.window_end_ns - latest.period_ns
+        return latest if overdue_ns < min(latest.period_ns, LATEST_REPORT_NS) else None
 
     def _covers(self, sample: UserSample, window: int) -> bool:
         return sample.window_end_ns + sample.period_ns > self._end_ns(window)

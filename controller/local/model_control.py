@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
 import orjson
 
 from controller.contracts.addressing import AGENT_UDP_PORT
 from controller.contracts.inventory import Inventory
-from controller.contracts.twin_messages import UserReport
+from controller.contracts.slice_twins import SLICE_TYPE, SliceTwinSettings, all_due, resolve_slice
+from controller.contracts.slices import Slice
+from controller.contracts.twin_messages import SliceDemand, UserReport
 from controller.contracts.twin_models import (
     AgentSettings,
     Override,
@@ -48,6 +50,15 @@ def read_overrides(path: Path) -> list[Override]:
         return []
 
 
+def _said_of_users(overrides: Iterable[Override]) -> dict[str, tuple[object, ...]]:
+    """What overrides of one user only say, by user: equal where they resolve to the same."""
+    found: dict[str, tuple[object, ...]] = {}
+    for o in sorted(overrides, key=lambda o: o.rank):
+        if o.ue_id is not None:
+            found[o.ue_id] = (*found.get(o.ue_id, ()), o.rank, o.changes.model_dump_json())
+    return found
+
+
 class ModelControl:
     """`is_here` says which users this edge serves now; `send` raises OSError when it cannot."""
 
@@ -66,10 +77,13 @@ class ModelControl:
         self._order = {u.ue_id: i for i, u in enumerate(inventory.users)}
         self._edge = edge
         self._overrides = list(overrides)
+        self._said_of = _said_of_users(self._overrides)
         self._send = send
         self._is_here = is_here
         self._settings: dict[str, tuple[TwinSettings, AgentSettings]] = {}
         self._shared: dict[tuple[object, ...], tuple[TwinSettings, AgentSettings]] = {}
+        self._slices = inventory.slices
+        self._of_slices: dict[int, SliceTwinSettings] | None = None
         self._polls: dict[str, asyncio.TimerHandle] = {}
         self.counts: Counter[str] = Counter()
 
@@ -86,9 +100,8 @@ class ModelControl:
                 s_nssais=tuple(str(s.s_nssai) for s in user.sessions),
                 edge=self._edge,
             )
-            # 10 kB of documents: users of one type and the same slices share them.
-            own = ue_id if any(o.ue_id == ue_id for o in self._overrides) else None
-            key = (subject.type, subject.s_nssais, own)
+            # 10 kB of documents: users of whom the same is said share them.
+            key = (subject.type, subject.s_nssais, self._said_of.get(ue_id))
             found = self._shared.get(key)
             if found is None:
                 found = self._shared[key] = self._resolve(subject)
@@ -108,6 +121,8 @@ class ModelControl:
     def configure(self, overrides: Iterable[Override]) -> dict[str, int]:
         """Replaces all overrides; users here are told at once.  Answers how many were."""
         self._overrides = list(overrides)
+        self._said_of = _said_of_users(self._overrides)
+        self._of_slices = None
         before = {ue_id: agent.version for ue_id, (_, agent) in self._settings.items()}
         self._settings.clear()
         self._shared.clear()
@@ -119,6 +134,30 @@ class ModelControl:
         for ue_id in changed:
             self._tell(ue_id)
         return {"users_told": len(changed)}
+
+    # -- slices ---------------------------------------------------------------
+
+    def keep_slices(self, slices: Sequence[Slice]) -> None:
+        """Exactly these live now."""
+        self._slices = list(slices)
+        self._of_slices = None
+
+    def slices_due(self, demands: Sequence[SliceDemand], window: int) -> list[SliceDemand]:
+        """The entries of an aggregate that the slices' twins want, as exactly as they want."""
+        if self._of_slices is None:
+            self._of_slices = {
+                s.slice_id: resolve_slice(
+                    model_of(self._models, SLICE_TYPE),
+                    str(s.s_nssai),
+                    self._overrides,
+                    self._twins.report_period_ms,
+                    self._twins.history_length,
+                )
+                for s in self._slices
+            }
+        return all_due(demands, self._of_slices, window)
+
+    # -- users ----------------------------------------------------------------
 
     def heard(self, report: UserReport) -> None:
         """Of every accepted report: an agent of other settings is put right."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from controller.contracts.decisions import DecisionRecord, DecisionRequest
@@ -18,6 +16,7 @@ from controller.contracts.inventory import Inventory
 from controller.contracts.live_slices import inventory_with, parse
 from controller.contracts.rpc import AsyncConnection, Handler
 from controller.contracts.run_folder import RunFolder
+from controller.contracts.twin_budget import Represented
 from controller.contracts.twin_messages import UserReport
 from controller.contracts.twin_models import Override
 from controller.local import wire
@@ -25,21 +24,24 @@ from controller.local.a3 import Measurement
 from controller.local.admission import LastReport, Rejection, admit, roster_of, serving_cell
 from controller.local.aggregation import sample_of
 from controller.local.cell_windows import CellWindows
+from controller.local.clustering import clusters
+from controller.local.demand_tracks import DemandTracks, past
 from controller.local.exchange import Exchange
 from controller.local.handover_requests import HandoverRequests
 from controller.local.model_control import GREETING_PERIOD_S, ModelControl, read_overrides
 from controller.local.onnx_model import load_model
 from controller.local.prediction import DEMAND, MOBILITY, Predictor
 from controller.local.reaction import Observations
+from controller.local.representation import Representation
+from controller.local.spending import Received, edge_spent
 from controller.local.status import status_document
 from controller.local.twin_migration import Arrival, versions_missing, with_head, with_history
 from controller.local.uplink import Uplink
+from controller.twins.expiry import is_gone
 from controller.twins.level_one import (
-    EXPIRY_PERIODS,
     UserTwin,
     age_ms,
     history_documents,
-    is_expired,
     merge_attachment,
     merge_predictions,
     merge_report,
@@ -75,14 +77,21 @@ class LocalController:
         own = {u.ue_id: u.handover for u in inventory.users if u.handover is not None}
         self.handovers = HandoverRequests(inventory.handover, self._ask_ric, own)
         self._collector = wire.collector_socket()
-        self.uplink = Uplink(inventory, hosts[edge], self.observations)
         self.models = ModelControl(
             inventory,
             edge,
             read_overrides(run.twin_overrides),
             self._collector.sendto,
-            lambda ue_id: self.windows.attachment(ue_id) is not None,
+            self._is_here,
         )
+        due = self.models.slices_due
+        self.uplink = Uplink(inventory, hosts[edge], self.observations, due)
+        self.received = Received()
+        self.tracks = DemandTracks()
+        self.representation = Representation(
+            lambda ue_id: self.models.settings(ue_id).represented_by, self._is_here, self.tracks
+        )
+        self.representation.change(self._roster.users)
         self._edge_of_cell = {c.cell_id: c.edge for c in inventory.cells}
         addresses = {name: wire.infrastructure_address(host) for name, host in hosts.items()}
         self.exchange = Exchange(addresses[edge], addresses, self._take_over)
@@ -113,7 +122,9 @@ class LocalController:
     def _drain(self) -> None:
         for datagram in wire.receive(self._collector):
             self.observations.datagrams += 1
-            self.observations.bytes_on_wire += wire.wire_bytes(datagram.size_bytes)
+            size_bytes = wire.wire_bytes(datagram.size_bytes)
+            self.observations.bytes_on_wire += size_bytes
+            self.received.add(datagram.source_ip, size_bytes)
             for part in datagram.reports():
                 rejection = self._take(part)
                 if rejection is not None:
@@ -151,6 +162,9 @@ class LocalController:
         self.twins[report.ue_id] = merged
         self.predictor.observe(report)
 
+    def _is_here(self, ue_id: str) -> bool:
+        return self.windows.attachment(ue_id) is not None
+
     def _attached_at_ns(self, ue_id: str) -> int:
         attachment = self.windows.attachment(ue_id)
         return attachment[1] if attachment is not None else 0
@@ -159,8 +173,10 @@ class LocalController:
 
     def _aggregate(self, report: UserReport, cell_id: str, arrived_at_ns: int) -> None:
         closed = self.windows.attach(report.ue_id, cell_id, report.measured_at_ns)
-        slice_ids = self._roster.users[report.ue_id].slice_ids
-        closed += self.windows.add(report.ue_id, sample_of(report, slice_ids), arrived_at_ns)
+        sample = sample_of(report, self._roster.users[report.ue_id].slice_ids)
+        period_ns = report.period_ms * 1_000_000
+        for ue_id, part in self.representation.samples(report.ue_id, sample, period_ns):
+            closed += self.windows.add(ue_id, part, arrived_at_ns)
         self.uplink.send(closed)
         if any(window.is_complete for window in closed):
             self.observations.react(arrived_at_ns, time.time_ns())
@@ -183,26 +199,17 @@ class LocalController:
         serving = {ue_id: self.windows.attachment(ue_id) for ue_id in self.twins}
         capacity_kbps = {u: self._capacity_kbps[a[0]] for u, a in serving.items() if a is not None}
         for ue_id, predicted in self.predictor.predict(capacity_kbps, now_ns).items():
-            twin, model = self.twins[ue_id], self.models.settings(ue_id)
-            wanted = {n: p for n, p in predicted.items() if model.predicts(n)}
-            kept = {n: p for n, p in twin.predicted.items() if model.predicts(n)}
-            twin = replace(twin, predicted=MappingProxyType(kept))
-            self.twins[ue_id] = merge_predictions(twin, wanted)
+            model = self.models.settings(ue_id)
+            self.twins[ue_id] = merge_predictions(self.twins[ue_id], predicted, model.predicts)
 
     # -- who is here --------------------------------------------------------
 
     def _expire(self, now_ns: int) -> None:
         """Users who have not reported for `EXPIRY_PERIODS` are no longer here."""
         for ue_id in self.windows.attached_users():
-            twin = self.twins.get(ue_id)
-            if twin is not None:
-                silent_ms = (now_ns - twin.arrived_at_ns) / 1e6
-                patience_ms = EXPIRY_PERIODS * self.models.settings(ue_id).upload_period_ms
-                if is_expired(twin, now_ns) and silent_ms > patience_ms:
-                    self.leave(ue_id, now_ns)
-                continue
             since_ns = max(self._started_at_ns, self._attached_at_ns(ue_id))
-            if now_ns - since_ns > EXPIRY_PERIODS * self.windows.period_ns:
+            period_ms = self.models.settings(ue_id).upload_period_ms
+            if is_gone(self.twins.get(ue_id), since_ns, period_ms, self.windows.period_ns, now_ns):
                 self.leave(ue_id, now_ns)
 
     def leave(self, ue_id: str, now_ns: int) -> None:
@@ -210,6 +217,7 @@ class LocalController:
         self.handovers.forget(ue_id)
         self.observations.leave(ue_id)
         self.predictor.forget(ue_id)
+        self.tracks.forget(ue_id)
         self.uplink.send(self.windows.attach(ue_id, None, now_ns))
 
     def _hand_over(self, ue_id: str, edge: str, now_ns: int) -> None:
@@ -242,6 +250,7 @@ class LocalController:
             self.twins[arrival.ue_id] = merged
             reports = merged.history.reports()
             self.predictor.adopt(reports)
+            self.tracks.adopt(arrival.ue_id, past(reports, self._roster))
             self.versions_lost += versions_missing(merged, reports[0].sequence if reports else 0)
 
     def _greet(self) -> None:
@@ -268,12 +277,16 @@ class LocalController:
             "ages": self.ages_ms,
             "inter_arrivals": self.observations.inter_arrivals_ms,
             "configure": self.configure,
+            "spending": lambda: edge_spent(self, self._roster).model_dump(mode="json"),
+            "clusters": lambda **asked: clusters(self, self._roster, Represented(**asked)),
             "settings": lambda ue_id: self.models.settings(ue_id).model_dump(mode="json"),
         }
 
     def configure(self, overrides: list[dict[str, Any]]) -> dict[str, int]:
         """All of VL6's changes to twin models, as they stand now."""
-        return self.models.configure([Override.model_validate(o) for o in overrides])
+        told = self.models.configure([Override.model_validate(o) for o in overrides])
+        self.representation.change(self._roster.users)
+        return told
 
     def status(self) -> dict[str, Any]:
         return status_document(self, time.time_ns())
@@ -300,6 +313,7 @@ class LocalController:
         self._inventory = inventory_with(self._inventory, parse(live))
         self._roster = roster_of(self._inventory)
         self.uplink.slice_ids = [s.slice_id for s in self._inventory.slices]
+        self.models.keep_slices(self._inventory.slices)
 
     def attached(self, ue_id: str, cell_id: str) -> dict[str, bool]:
         """After a confirmed handover; LookupError for a user or cell of no inventory."""

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from controller.contracts import aggregate_wire
 from controller.contracts.inventory import Host, Inventory
-from controller.contracts.twin_messages import CellAggregate
+from controller.contracts.twin_messages import CellAggregate, SliceDemand
 from controller.local import wire
 from controller.local.aggregation import sum_slices
 from controller.local.cell_windows import ClosedWindow
 from controller.local.reaction import Observations
 
+SlicesDue = Callable[[Sequence[SliceDemand], int], list[SliceDemand]]
+
 
 class Uplink:
-    """The socket towards the centre.  What is closed leaves at once; nothing waits for company."""
+    """The socket towards the centre.  What is closed leaves at once; nothing waits for company.
 
-    def __init__(self, inventory: Inventory, edge: Host, observations: Observations) -> None:
+    `slices_due`: of a window's demands what the slices' twins want to hear of it.
+    """
+
+    def __init__(
+        self, inventory: Inventory, edge: Host, observations: Observations, slices_due: SlicesDue
+    ) -> None:
         self._cells = inventory.cells
         self._edge = edge.name
         self._period_ms = inventory.twins.report_period_ms
         self._socket = wire.aggregate_socket(edge)
         self._observations = observations
+        self._slices_due = slices_due
         self.slice_ids = [s.slice_id for s in inventory.slices]
         """Of the slices that live now."""
 
@@ -46,6 +54,7 @@ class Uplink:
 
     def _aggregate(self, closed: ClosedWindow, sent_at_ns: int) -> CellAggregate:
         at_ns = closed.closed_at_ns
+        demands = sum_slices(closed.users, self.slice_ids)
         return CellAggregate(
             trace_id=aggregate_wire.trace_id_of(closed.cell_id, closed.window, at_ns),
             edge=self._edge,
@@ -56,7 +65,7 @@ class Uplink:
             sent_at_ns=sent_at_ns,
             users_reported=len(closed.users),
             users_expected=closed.users_expected,
-            slices=sum_slices(closed.users, self.slice_ids),
+            slices=self._slices_due(demands, closed.window),
         )
 
     def close(self) -> None:

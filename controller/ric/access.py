@@ -13,21 +13,31 @@ from typing import Any
 
 from controller.audit import Audit
 from controller.contracts.inventory import Inventory, User
+from controller.contracts.slice_twins import FORECAST, SliceTwinSettings
 from controller.contracts.twin_models import AGENT_ATTRIBUTES, Readers, TwinSettings
 from controller.ric.callers import Caller
 from controller.ric.errors import Forbidden
 
 Document = dict[str, Any]
+_OF_EVERY_STATE = frozenset(
+    ("users", "demand_kbps", "goodput_kbps", "loss_ratio", "min_kbps", "max_kbps")
+)
+"""What no slice's entry in a cell event can be without: with one hidden, all of it is."""
 
 
 class Access:
-    """`settings_of`: a user's twin model as it is now."""
+    """`settings_of`, `slice_settings_of`: a user's, a slice's twin model as it is now."""
 
     def __init__(
-        self, inventory: Inventory, audit: Audit, settings_of: Callable[[User], TwinSettings]
+        self,
+        inventory: Inventory,
+        audit: Audit,
+        settings_of: Callable[[User], TwinSettings],
+        slice_settings_of: Callable[[str], SliceTwinSettings],
     ) -> None:
         self._audit = audit
         self._settings_of = settings_of
+        self._slice_settings_of = slice_settings_of
         self._known_names: set[str] = set()
         """Of slices that lived at any time: histories outlive them."""
         self.denied = 0
@@ -110,6 +120,17 @@ class Access:
             ]
         return shown
 
+    def slice_twin(self, caller: Caller, document: Document) -> Document:
+        """Without attributes (`<name>` or `<name>.<cell_id>`) that its model hides."""
+        hidden = self._hidden_of_slice(caller, document["id"])
+        return {**document, "attributes": _visible(document["attributes"], hidden)}
+
+    def slice_row(self, caller: Caller, row: Document) -> Document:
+        """A row of a slice in a cell; a forecast goes with what it is of."""
+        hidden = self._hidden_of_slice(caller, f"{row['sst']}-{row['sd']}")
+        gone = hidden | ({"predicted_kbps"} if FORECAST in hidden else set())
+        return {name: None if name in gone else value for name, value in row.items()}
+
     def user_row(self, caller: Caller, row: Document) -> Document:
         """A row of a user's table; whose slice it is, the caller's route has seen to."""
         hidden = self._hidden(caller, row["ue_id"])
@@ -138,35 +159,64 @@ class Access:
             raise self.deny(caller, f"{attribute} of {ue_id}")
 
     def cell_twin(self, caller: Caller, document: Document) -> Document:
-        """Attributes named `<name>.<sst-sd>` of other slices are left out."""
-        if caller.slices is None:
+        """Without attributes named `<name>.<sst-sd>` of other slices, or hidden by its model."""
+        if caller.is_operator:
             return document
-        others = self._known_names - caller.slices
         attributes = {
             name: value
             for name, value in document["attributes"].items()
-            if name.partition(".")[2] not in others
+            if self._may_read_of_cell(caller, name)
         }
         return {**document, "attributes": attributes}
 
     def require_cell_attribute(self, caller: Caller, attribute: str) -> None:
-        name = attribute.partition(".")[2]
-        if name in self._known_names and not self.may_read_slice(caller, name):
+        if not self._may_read_of_cell(caller, attribute):
             raise self.deny(caller, f"attribute {attribute} of a cell")
+
+    def require_slice_attribute(self, caller: Caller, s_nssai: str, attribute: str) -> None:
+        self.require_slice(caller, s_nssai)
+        if attribute.partition(".")[0] in self._hidden_of_slice(caller, s_nssai):
+            raise self.deny(caller, f"attribute {attribute} of slice {s_nssai}")
 
     def event(self, caller: Caller, event: Document) -> Document | None:
         """A stream event as the caller may see it; None: not at all."""
+        if caller.is_operator:
+            return event
         if event["kind"] == "user":
             shown = self.may_read_user(caller, event["id"])
             return self.user_twin(caller, event) if shown else None
-        if caller.slices is None:
-            return event
         if event["kind"] == "slice":
-            return event if event["id"] in caller.slices else None
+            if not self.may_read_slice(caller, event["id"]):
+                return None
+            hidden = self._hidden_of_slice(caller, event["id"])
+            return {**event, "values": _visible(event["values"], hidden)} if hidden else event
         if event["kind"] != "cell":
+            return event if caller.slices is None else None
+        items = [(s, self._shown_state(caller, s)) for s in event["slices"]]
+        if all(before is after for before, after in items):
+            return event
+        return {**event, "slices": [after for _, after in items if after is not None]}
+
+    def _shown_state(self, caller: Caller, state: Document) -> Document | None:
+        """A slice's entry of a cell event; None when what it must have is not to be read."""
+        name = self._names.get(state["slice_id"])
+        if not self._is_own(caller, state["slice_id"]):
             return None
-        own = [s for s in event["slices"] if self._is_own(caller, s["slice_id"])]
-        return {**event, "slices": own}
+        hidden = self._hidden_of_slice(caller, name) if name else frozenset()
+        if hidden & _OF_EVERY_STATE:
+            return None
+        return {**state, "owd_p95_ms": None} if "owd_p95_ms" in hidden else state
+
+    def _may_read_of_cell(self, caller: Caller, attribute: str) -> bool:
+        name, _, s_nssai = attribute.partition(".")
+        if s_nssai not in self._known_names:
+            return True
+        return self.may_read_slice(caller, s_nssai) and (
+            name not in self._hidden_of_slice(caller, s_nssai)
+        )
+
+    def _hidden_of_slice(self, caller: Caller, s_nssai: str) -> frozenset[str]:
+        return frozenset() if caller.is_operator else self._slice_settings_of(s_nssai).hidden
 
     def summaries(self, caller: Caller, twins: Iterable[Document]) -> list[Document]:
         return [t for t in twins if self._is_listed(caller, t)]
@@ -193,3 +243,7 @@ class Access:
     @staticmethod
     def _without(leaves: Mapping[str, Any], hidden: set[str], group: str) -> Document:
         return {name: value for name, value in leaves.items() if f"{group}.{name}" not in hidden}
+
+
+def _visible(attributes: Mapping[str, Any], hidden: frozenset[str]) -> Document:
+    return {n: value for n, value in attributes.items() if n.partition(".")[0] not in hidden}

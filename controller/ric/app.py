@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 
 from controller.ric import (
+    routes_budget,
     routes_control,
     routes_functions,
     routes_history,
@@ -70,6 +71,7 @@ def create_app(ric: Ric) -> FastAPI:
         routes_history.router,
         routes_twins.router,
         routes_models.router,
+        routes_budget.router,
         routes_control.decisions,
         routes_control.xapps,
         routes_whatif.router,

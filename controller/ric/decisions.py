@@ -125,7 +125,7 @@ class Pipeline:
         received_ns = self._clock.now_ns()
         intent = resolve(request, self._enforcer.inventory)
         if isinstance(intent, ConfigureTwinIntent):
-            self._twin_control().check(intent.override)
+            self._twin_control().check(intent.overrides)
         hops_ns = self._traces.hops_of(request.trace_id, request.hops_ns, received_ns)
         self._sequence += 1
         attempt = Attempt(
@@ -262,7 +262,7 @@ class Pipeline:
         if isinstance(intent, UserIntent):
             return await self._users.enforce(intent, dry_run)
         if isinstance(intent, ConfigureTwinIntent):
-            return await self._twin_control().configure(intent.override, dry_run)
+            return await self._twin_control().configure(intent.overrides, dry_run)
         return await self._enforcer.handover(intent.ue_id, intent.cell_id, dry_run)
 
     def _twin_control(self) -> TwinControl:

@@ -17,7 +17,7 @@ from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.live_slices import SliceSpec
 from controller.contracts.services import task_services
 from controller.contracts.slices import Slice, SNssai, Strict, TrafficClass
-from controller.contracts.twin_models import Changes, Override
+from controller.contracts.twin_models import Changes, Layer, Override
 from controller.ric.errors import Malformed, NotFound
 from controller.ric.intent_parsing import known_cell, known_slice, parse
 from controller.ric.user_intents import (
@@ -58,6 +58,10 @@ class CellPlan(Strict):
 
 class UserTarget(Strict):
     ue_id: str
+
+
+class UsersTarget(Strict):
+    ue_ids: Annotated[list[str], Field(min_length=1, max_length=4096)]
 
 
 class ServingCell(Strict):
@@ -156,12 +160,14 @@ class MigrateIntent:
 
 @dataclass(frozen=True)
 class ConfigureTwinIntent:
-    override: Override
+    overrides: tuple[Override, ...]
     document: tuple[dict[str, Any], dict[str, Any]]
 
     @property
     def target(self) -> str:
-        return f"twins of {self.override.scope}"
+        if len(self.overrides) > 1:
+            return "twins of several users"
+        return f"twins of {self.overrides[0].scope}"
 
     @property
     def lock(self) -> str:
@@ -266,13 +272,20 @@ def _reserve(request: DecisionRequest, inventory: Inventory) -> ReserveIntent:
 
 def _configure_twin(request: DecisionRequest) -> ConfigureTwinIntent:
     """Whether the network has such twins is `TwinControl.check`'s question."""
-    if "changes" in request.target:
+    if {"changes", "layer"} & request.target.keys():
         raise Malformed("target.changes: changes are the parameters", "target: whose twins")
     changes = parse(Changes, request.parameters, "parameters")
     canonical = changes.model_dump(mode="json", exclude_defaults=True)
-    override = parse(Override, {**request.target, "changes": canonical}, "target")
-    target = override.model_dump(mode="json", exclude={"changes"}, exclude_none=True)
-    return ConfigureTwinIntent(override, (target, canonical))
+    said = {"changes": canonical, "layer": next((x for x in Layer if x == request.xapp), None)}
+    if "ue_ids" in request.target:
+        several = parse(UsersTarget, request.target, "target")
+        overrides = [
+            parse(Override, {"ue_id": ue_id, **said}, "target") for ue_id in several.ue_ids
+        ]
+        return ConfigureTwinIntent(tuple(overrides), (several.model_dump(mode="json"), canonical))
+    override = parse(Override, {**request.target, **said}, "target")
+    target = override.model_dump(mode="json", exclude={"changes", "layer"}, exclude_none=True)
+    return ConfigureTwinIntent((override,), (target, canonical))
 
 
 def _handover(request: DecisionRequest, inventory: Inventory) -> HandoverIntent:

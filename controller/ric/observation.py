@@ -16,6 +16,7 @@ from typing import Any
 from controller.contracts import aggregate_wire
 from controller.contracts.addressing import COLLECTOR_IP
 from controller.contracts.inventory import Inventory, Reservation
+from controller.contracts.slice_twins import FORECAST, SliceTwinSettings
 from controller.contracts.slices import Slice, TrafficClass
 from controller.contracts.twin_messages import CellAggregate, SliceDemand
 from controller.guard import SHARED_CLASSES
@@ -172,7 +173,10 @@ class Centre:
     """Everything the centre knows of slices and cells, kept current."""
 
     def __init__(
-        self, inventory: Inventory, reservations_of: Callable[[str], Sequence[Reservation]]
+        self,
+        inventory: Inventory,
+        reservations_of: Callable[[str], Sequence[Reservation]],
+        settings_of: Callable[[str], SliceTwinSettings],
     ) -> None:
         self._inventory = inventory
         self._reservations_of = reservations_of
@@ -187,6 +191,21 @@ class Centre:
         self._last_sample: CounterSample | None = None
         self._rates: dict[tuple[str, int, TrafficClass], MeasuredRate] = {}
         self._predicted_kbps: dict[tuple[str, int], float] = {}
+        self._settings_of = settings_of
+        self.models_changed()
+
+    def models_changed(self) -> None:
+        """Twin models of slices are others now, or slices are."""
+        self._every: dict[int, int] = {}
+        self._forecast: set[int] = set()
+        for slice_ in self._inventory.slices:
+            settings = self._settings_of(str(slice_.s_nssai))
+            self._every[slice_.slice_id] = settings.every
+            self.history.set_length("slice", str(slice_.s_nssai), settings.history_length)
+            if settings.predicts(FORECAST):
+                self._forecast.add(slice_.slice_id)
+            else:
+                self.level_two.forget_predictions(slice_.slice_id, FORECAST)
 
     def keep_slices(self, inventory: Inventory) -> None:
         """Slices came, changed or went: twins, stream and history follow."""
@@ -195,6 +214,8 @@ class Centre:
         self.level_two.keep(inventory.slices)
         self._rates = {k: r for k, r in self._rates.items() if k[1] not in gone}
         self._predicted_kbps = {k: p for k, p in self._predicted_kbps.items() if k[1] not in gone}
+        self.level_two.held.forget(gone)
+        self.models_changed()
 
     def receive(self, datagram: bytes, source_ip: str, received_at_ns: int) -> None:
         self.bytes_received += len(datagram)
@@ -224,9 +245,10 @@ class Centre:
         aggregate = with_counted_demand(aggregate, self._rates)
         self.traces.note(aggregate, received_at_ns)
         reservations = self._reservations_of(cell_id)
-        event = cell_event(aggregate, self._inventory, reservations, received_at_ns)
+        whole = self.level_two.held.completed(aggregate)
+        event = cell_event(whole, self._inventory, reservations, received_at_ns)
         self.stream.publish(event, received_at_ns)
-        touched = self.level_two.apply_aggregate(aggregate, received_at_ns)
+        touched = self.level_two.apply_aggregate(aggregate, received_at_ns, self._every)
         for twin in touched:
             self._remember(twin, aggregate)
             if twin.kind == "slice":
@@ -249,7 +271,8 @@ class Centre:
 
     def forecast(self, cell_id: str, slice_id: int, prediction: Prediction) -> None:
         """Of the slice's demand in the cell, by whomever."""
-        self.level_two.apply_prediction(cell_id, slice_id, prediction)
+        if slice_id in self._forecast:
+            self.level_two.apply_prediction(cell_id, slice_id, prediction)
 
     def _remember(self, twin: Twin, aggregate: CellAggregate) -> None:
         for name, attribute in twin.attributes.items():

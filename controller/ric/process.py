@@ -237,7 +237,7 @@ async def live(ric: Ric, sockets: Sockets) -> None:
         installing.result()
         await ric.slices.synchronise()
         ric.forecasts.model = await loading
-        workers = (ric.poller, ric.user_feed, ric.service_loads, ric.shared)
+        workers = (ric.poller, ric.user_feed, ric.service_loads, ric.shared, ric.budget)
         tasks = [asyncio.ensure_future(worker.run()) for worker in workers]
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again

@@ -105,7 +105,7 @@ async def show_centre_history(
 ) -> Response:
     twin = existing_twin(ric, kind, twin_id)
     if kind == "slices":
-        ric.access.require_slice(caller, twin_id)
+        ric.access.require_slice_attribute(caller, twin_id, attribute)
     else:
         ric.access.require_cell_attribute(caller, attribute)
     points = ric.centre.history.last(twin.kind, twin_id, attribute, POINTS_MAX)
@@ -132,7 +132,10 @@ async def export_rows(
         since_ns = 0 if since is None else moment_ns(since, time.time_ns())
     except SeriesError as error:
         raise Malformed(str(error)) from None
-    rows = await user_rows(ric, caller, since_ns) if table == "users" else slice_rows(ric, since_ns)
+    if table == "users":
+        rows = await user_rows(ric, caller, since_ns)
+    else:
+        rows = slice_rows(ric, caller, since_ns)
     own = [r for r in rows if ric.access.may_read_slice(caller, f"{r['sst']}-{r['sd']}")]
     return json_response(own[-ROWS_MAX:])
 
@@ -149,8 +152,9 @@ async def user_rows(ric: Ric, caller: Caller, since_ns: int) -> list[dict[str, A
     return sorted(found.values(), key=lambda row: (row["measured_at_ns"], row["ue_id"]))
 
 
-def slice_rows(ric: Ric, since_ns: int) -> list[dict[str, Any]]:
-    return [row for row in ric.centre.table.rows() if row["received_at_ns"] >= since_ns]
+def slice_rows(ric: Ric, caller: Caller, since_ns: int) -> list[dict[str, Any]]:
+    rows = ric.centre.table.rows()
+    return [ric.access.slice_row(caller, r) for r in rows if r["received_at_ns"] >= since_ns]
 
 
 def answered(samples: list[Sample], query: Query) -> list[dict[str, Any]]:

@@ -131,6 +131,7 @@ async def show_centre_twin(ric: TheRic, caller: Reader, kind: Kind, twin_id: str
     if kind == "slices":
         ric.access.require_slice(caller, twin_id)
         document["attributes"] |= composed(ric, twin_id)
+        document = ric.access.slice_twin(caller, document)
     else:
         document = ric.access.cell_twin(caller, document)
     placebo = placebo_for(ric, caller)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from controller.audit import AppendOnlyLog, Audit
-from controller.contracts.decisions import Effect
+from controller.contracts.decisions import DecisionRequest, Effect
 from controller.contracts.inventory import Inventory, User
 from controller.contracts.run_folder import RunFolder
 from controller.contracts.twin_models import TwinSettings
 from controller.network_state import shaped
 from controller.ric.access import Access
-from controller.ric.attempts import Applied, Clock
+from controller.ric.attempts import Applied, Clock, Decided
 from controller.ric.callers import Tokens, operator_token
 from controller.ric.channels import Channels
 from controller.ric.decision_log import DecisionLog
@@ -38,6 +38,7 @@ from controller.ric.service_loads import ServiceLoads
 from controller.ric.shared_data import SharedData, Snapshot
 from controller.ric.slice_strategies import StrategyBook
 from controller.ric.slices import SliceLife
+from controller.ric.twin_budget import BudgetKeeper
 from controller.ric.twin_control import TwinControl
 from controller.ric.user_decisions import UserDecisions, watched_schedule
 from controller.ric.user_intents import (
@@ -82,12 +83,15 @@ class Ric:
         self._audit_lines = AppendOnlyLog(run.results / "audit.jsonl")
         self.audit = Audit(self._audit_lines)
         enforcer.on_repair(self._repaired)
-        self.centre = Centre(inventory, enforcer.reservations)
+        self.twin_control = TwinControl(run, inventory)
+        self.centre = Centre(inventory, enforcer.reservations, self.twin_control.slice_settings)
+        self.twin_control.on_change = self.centre.models_changed
         self.decisions = DecisionLog(self._decision_lines)
         self.slices = SliceLife(run, enforcer, self.audit, self._slices_changed)
-        self.twin_control = TwinControl(run, inventory)
         self.user_decisions = UserDecisions(run, inventory, enforcer)
-        self.access = Access(inventory, self.audit, self._settings_of)
+        self.access = Access(
+            inventory, self.audit, self._settings_of, self.twin_control.slice_settings
+        )
         self.pipeline = Pipeline(
             inventory,
             enforcer,
@@ -99,6 +103,9 @@ class Ric:
             slices=self.slices,
             users=self.user_decisions,
             twins=self.twin_control,
+        )
+        self.budget = BudgetKeeper(
+            run, inventory, self.twin_control, self.centre.level_two, self.audit, self._decide
         )
         self.notices = HandoverNotices(run, inventory)
         self.user_twins = UserTwins(run, inventory)
@@ -136,6 +143,9 @@ class Ric:
 
     def _settings_of(self, user: User) -> TwinSettings:
         return self.twin_control.settings(user, self.enforcer.attachments()[user.ue_id])
+
+    async def _decide(self, request: DecisionRequest) -> Decided:
+        return await self.pipeline.decide(request, trusted=True)
 
     async def read_counters(self) -> CounterSample:
         return await self.enforcer.sample()
@@ -251,7 +261,7 @@ class Ric:
         # What is listed was deployed by hand since, or failed in its own words.
         refused = [line for where, line in self.progress.problems.items() if where not in listed]
         lines = (self._decision_lines, self._audit_lines)
-        keepers = (*lines, self.poller, self.twin_control, self.shared, self.slices)
+        keepers = (*lines, self.poller, self.twin_control, self.budget, self.shared, self.slices)
         ours = [keeper.alarm for keeper in keepers if keeper.alarm is not None]
         return [*failed, *refused, *self.enforcer.alarms(), *ours]
 
@@ -326,5 +336,6 @@ class Ric:
         self.shared.close()
         self.user_decisions.close()
         self.twin_control.close()
+        self.budget.close()
         self._decision_lines.close()
         self._audit_lines.close()

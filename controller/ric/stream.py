@@ -55,7 +55,8 @@ class Subscription:
             rewritten = self.rewrite(event)
             if rewritten is None:
                 return
-            line = encode(rewritten)
+            if rewritten is not event:
+                line = encode(rewritten)
         if self.wanted.period_ms:
             last_ns = self._sent_at_ns.get(event_id, 0)
             # 5 % of grace, or a period equal to the twins' would skip events at jitter.

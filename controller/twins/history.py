@@ -31,14 +31,27 @@ class History:
         if length < 1:
             raise ValueError(f"history length {length}: at least 1 point")
         self._length = length
+        self._lengths: dict[tuple[str, str], int] = {}
         self._rings: dict[tuple[str, str, str], deque[Point]] = {}
+
+    def set_length(self, kind: str, twin_id: str, length: int) -> None:
+        """Of this twin's attributes, from now on; the oldest points beyond it go at once."""
+        if length < 1:
+            raise ValueError(f"history length {length}: at least 1 point")
+        if self._lengths.get((kind, twin_id), self._length) == length:
+            return
+        self._lengths[kind, twin_id] = length
+        for key, ring in self._rings.items():
+            if key[:2] == (kind, twin_id):
+                self._rings[key] = deque(ring, maxlen=length)
 
     def record(self, kind: str, twin_id: str, attribute: str, point: Point) -> None:
         """A point of the same window replaces the last one; the same measurement adds none."""
         key = (kind, twin_id, attribute)
         ring = self._rings.get(key)
         if ring is None:
-            ring = self._rings[key] = deque(maxlen=self._length)
+            length = self._lengths.get((kind, twin_id), self._length)
+            ring = self._rings[key] = deque(maxlen=length)
         if ring and ring[-1].measured_at_ns == point.measured_at_ns:
             return
         if ring and ring[-1].window == point.window:

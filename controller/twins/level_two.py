@@ -9,13 +9,14 @@ The functions are pure; `LevelTwo` only holds the current twins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slices import Slice, TrafficClass
 from controller.contracts.twin_messages import CellAggregate, SliceDemand
 from controller.twins.energy import slice_power_w
+from controller.twins.held_demands import NOTHING, HeldDemands
 from controller.twins.slice_sums import (
     COUNTERS,
     POWER_SOURCE,
@@ -97,7 +98,8 @@ class LevelTwo:
         self._kinds = {c.cell_id: c.kind for c in inventory.cells}
         self._satisfied: dict[str, SatisfiedWindows] = {}
         self._reservable_ratio = inventory.reservable_ratio
-        self._latest: dict[str, CellAggregate] = {}
+        self._windows: dict[str, int] = {}
+        self.held = HeldDemands(FRESH_PERIODS)
         self.slices = {str(s.s_nssai): Twin("slice", str(s.s_nssai)) for s in inventory.slices}
         self.cells = {c.cell_id: Twin("cell", c.cell_id) for c in inventory.cells}
 
@@ -118,19 +120,26 @@ class LevelTwo:
 
     def is_new(self, aggregate: CellAggregate) -> bool:
         """False when this cell's twin already has that window or a later one."""
-        last = self._latest.get(aggregate.cell_id)
-        return last is None or aggregate.window > last.window
+        last = self._windows.get(aggregate.cell_id)
+        return last is None or aggregate.window > last
 
-    def apply_aggregate(self, aggregate: CellAggregate, now_ns: int) -> list[Twin]:
-        """The twins that changed; none for a duplicate or late aggregate."""
+    def apply_aggregate(
+        self, aggregate: CellAggregate, now_ns: int, every: Mapping[int, int] = NOTHING
+    ) -> list[Twin]:
+        """The twins that changed; none for a duplicate or late aggregate.
+
+        `every`: slices (by slice_id) that are in each n-th aggregate only.
+        """
         if not self.is_new(aggregate):
             return []
-        self._latest[aggregate.cell_id] = aggregate
+        self._windows[aggregate.cell_id] = aggregate.window
+        self.held.keep(aggregate, every)
         changed: list[Twin] = []
         source = f"aggregate:{aggregate.edge}"
 
-        def sampled(value: float | None) -> Attribute:
-            return Attribute(value, aggregate.completed_at_ns, aggregate.period_ms, source)
+        def sampled(value: float | None, periods: int = 1) -> Attribute:
+            period_ms = periods * aggregate.period_ms
+            return Attribute(value, aggregate.completed_at_ns, period_ms, source)
 
         cell = {
             "users_reported": sampled(aggregate.users_reported),
@@ -141,24 +150,19 @@ class LevelTwo:
             if slice_ is None:
                 continue
             name = str(slice_.s_nssai)
+            n = every.get(demand.slice_id, 1)
             values = demand_values(slice_, demand)
-            cell |= {f"{key}.{name}": sampled(value) for key, value in values.items()}
-            here = {f"{key}.{aggregate.cell_id}": sampled(value) for key, value in values.items()}
-            total = total_demand(self._fresh_demands(demand.slice_id, aggregate))
+            cell |= {f"{key}.{name}": sampled(v, n) for key, v in values.items()}
+            here = {f"{key}.{aggregate.cell_id}": sampled(v, n) for key, v in values.items()}
+            total = total_demand(self.held.fresh(demand.slice_id, aggregate))
             if total is not None:
-                here |= {k: sampled(v) for k, v in demand_values(slice_, total).items()}
+                here |= {k: sampled(v, n) for k, v in demand_values(slice_, total).items()}
                 windows = self._satisfied.setdefault(name, SatisfiedWindows(aggregate.period_ms))
                 windows.note(aggregate.window, bool(here["sla_satisfied"].value))
             self.slices[name] = updated(self.slices[name], here, now_ns)
             changed.append(self.slices[name])
         self.cells[aggregate.cell_id] = updated(self.cells[aggregate.cell_id], cell, now_ns)
         return [*changed, self.cells[aggregate.cell_id]]
-
-    def _fresh_demands(self, slice_id: int, newest: CellAggregate) -> Iterable[SliceDemand]:
-        for aggregate in self._latest.values():
-            silent_ms = (newest.completed_at_ns - aggregate.completed_at_ns) / 1e6
-            if silent_ms <= FRESH_PERIODS * newest.period_ms:
-                yield from (d for d in aggregate.slices if d.slice_id == slice_id)
 
     def apply_reservations(
         self, cell_id: str, reservations: Iterable[Reservation], now_ns: int
@@ -229,6 +233,15 @@ class LevelTwo:
                 totals["sla_satisfied_ratio"] = windows.attribute(now_ns)
             self.slices[name] = updated(self.slices[name], totals, now_ns)
 
+    def forget_predictions(self, slice_id: int, attribute: str) -> None:
+        """Of one attribute of the slice, everywhere: its model does not want them any more."""
+        if slice_id not in self._slices:
+            return
+        name = str(self._slices[slice_id].s_nssai)
+        self.slices[name] = _unpredicted(self.slices[name], lambda a: a.startswith(f"{attribute}."))
+        for cell_id, twin in self.cells.items():
+            self.cells[cell_id] = _unpredicted(twin, lambda a: a == f"{attribute}.{name}")
+
     def _power_w(self, name: str, cell_id: str, delivered_kbps: float) -> float | None:
         held = self.slices[name].attributes.get(f"min_kbps.{cell_id}")
         return slice_power_w(
@@ -266,3 +279,11 @@ def _says_less(new: Prediction, held: Prediction | None) -> bool:
     if held is None or not held.quantiles or new.quantiles:
         return False
     return new.made_at_ns - held.made_at_ns < (held.horizon_ms or 0) * 1_000_000
+
+
+def _unpredicted(twin: Twin, concerns: Callable[[str], bool]) -> Twin:
+    attributes = {
+        name: replace(a, predicted=None) if concerns(name) else a
+        for name, a in twin.attributes.items()
+    }
+    return replace(twin, attributes=attributes)

@@ -6,6 +6,8 @@ Everything goes through the commands, as a user's script would.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -307,3 +309,46 @@ def test_what_twins_saw_is_replayed_to_the_same_xapp(
     again = json.loads((tmp_path / "replayed" / "replay.json").read_text())
     assert again == document
     assert (tmp_path / "replayed" / "decisions.parquet").is_file()
+
+
+# -- what twins may cost -------------------------------------------------------------
+
+
+def test_a_twin_budget_is_kept_on_the_wire_beside_the_operators_word(
+    testbed: RunningTestbed,
+) -> None:
+    def shown() -> Any:
+        return testbed.commands.json("twin", "budget", "show")
+
+    def period_ms(ue_id: str) -> int:
+        return int(testbed.commands.json("twin", "model", ue_id)["period_ms"])
+
+    def intervals_ms(ue_id: str, count: int) -> list[float]:
+        local = RunFolder(testbed.run_folder).local_controller_socket("edge1")
+        return list(rpc.call(local, "inter_arrivals")[ue_id][-count:])
+
+    wait_until(lambda: sum(u["bytes_per_s"] > 0 for u in shown()["users"]) == 2, 15)
+    before = shown()
+    cost = {u["ue_id"]: u["bytes_per_s"] for u in before["users"]}
+    limit = before["total"]["bytes_per_s"] - 0.75 * cost["ue1"]
+    testbed.commands.output("twin", "configure", "--ue", "ue2", "--period-ms", "500")
+    testbed.commands.output("twin", "budget", "set", "--bytes-per-s", f"{limit:.0f}")
+    try:
+        wait_until(lambda: period_ms("ue1") > 900, 10)
+        assert period_ms("ue2") == 500  # said by name
+        wait_until(lambda: min(intervals_ms("ue1", 2)) > 850, 15)
+        assert max(intervals_ms("ue2", 4)) < 850
+        records = testbed.commands.json("decision", "list")
+        mine = [r for r in records if r["xapp"] == "twin-budget"]
+        assert mine and all(r["action"] == "configure_twin" for r in mine)
+        (ric,) = (p for p in testbed.commands.json("status")["processes"] if p["name"] == "ric")
+        os.kill(ric["pid"], signal.SIGKILL)
+        wait_until(lambda: testbed.commands.run("twin", "budget", "show").returncode == 0, 20)
+        wait_until(lambda: testbed.commands.json("status")["ready"], 20)
+        assert shown()["budget"]["bytes_per_s"] == round(limit)
+        assert period_ms("ue1") > 900
+    finally:
+        testbed.commands.output("twin", "budget", "clear")
+        testbed.commands.output("twin", "configure", "--ue", "ue2", "--reset")
+    assert (period_ms("ue1"), period_ms("ue2")) == (500, 500)
+    assert shown()["budget"] is None

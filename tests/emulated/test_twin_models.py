@@ -119,6 +119,49 @@ def test_precision_and_attribute_periods_change_the_bytes(path: TwinPath) -> Non
         configured(path)
 
 
+def test_a_slices_twin_is_in_aggregates_as_often_and_exactly_as_its_model_says(
+    path: TwinPath,
+) -> None:
+    """ap1's aggregates at the centre: slice 1 in each fourth, rounded; slice 2 as ever."""
+    changes = {"period_ms": 4 * PERIOD_MS, "precision": {"demand_kbps": 500}}
+    names = {s.slice_id: str(s.s_nssai) for s in path.inventory.slices}
+    before = path.local("status")
+    try:
+        configured(path, {"slice_twin": names[1], "changes": changes})
+        start = len(path.centre.of("ap1")) + 1
+        wait_until(lambda: len(path.centre.of("ap1")) >= start + 9, 10)
+        seen = path.centre.of("ap1")[start : start + 9]
+        assert all([d.slice_id for d in a.slices if d.slice_id == 2] for a in seen)
+        due = [a for a in seen if any(d.slice_id == 1 for d in a.slices)]
+        assert [a.window % 4 for a in due] == [0] * len(due)
+        assert 2 <= len(due) <= 3
+        demands = [d.demand_kbps for a in due for d in a.slices if d.slice_id == 1]
+        assert all(kbps > 0 and kbps % 500 == 0 for kbps in demands)
+        sizes = [len(a.model_dump_json()) for a in seen]
+        assert min(sizes) < 0.8 * max(sizes)
+    finally:
+        configured(path)
+    assert path.local("status")["accepted"] > before["accepted"]
+
+
+def test_what_twins_cost_is_what_was_received(path: TwinPath) -> None:
+    first = path.local("spending")
+    wait_until(
+        lambda: path.local("spending")["report_datagrams"] >= first["report_datagrams"] + 12, 5
+    )
+    last, status = path.local("spending"), path.local("status")
+    grown = {u["ue_id"]: u for u in last["users"]}
+    before = {u["ue_id"]: u for u in first["users"]}
+    by_user = sum(grown[u]["wire_bytes"] - before[u]["wire_bytes"] for u in ("ue1", "ue2"))
+    assert by_user == last["report_bytes"] - first["report_bytes"]
+    assert status["bytes_on_wire"] >= last["report_bytes"] > 0
+    assert last["aggregate_bytes"] > first["aggregate_bytes"]
+    assert last["processor_s"] > first["processor_s"]
+    newest = document(path, "ue1")
+    assert by_user > 6 * len(orjson.dumps(newest))
+    assert grown["ue1"]["demand_kbps"]["1"] > 0
+
+
 def test_orders_of_anybody_else_change_nothing(path: TwinPath) -> None:
     refused = both(path, "refused_orders")
     order = {"settings": {"version": 9, "period_ms": 60_000, "upload": "push"}}

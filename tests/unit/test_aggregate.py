@@ -190,6 +190,18 @@ def test_a_slower_users_last_report_stands_until_its_next_is_due() -> None:
     assert demand_kbps(closed) == 1800.0
 
 
+def test_a_slower_users_report_may_be_on_its_way_when_a_window_must_close() -> None:
+    w = windows("ue1", "ue2")
+    slow = {"period_ms": 1000}
+    w.add("ue2", sample(WINDOW // 2, 500.0, **slow), END_NS + 1)
+    for step in range(6):
+        w.add("ue1", sample(WINDOW + step), END_NS + step * PERIOD_NS + 2)
+        closed = w.close_due(END_NS + step * PERIOD_NS + PERIOD_NS // 2)
+        if step >= 2:  # its next one was due at the end of this window
+            (window,) = closed
+            assert demand_kbps(window) == (1500.0 if step < 4 else 1000.0), step
+
+
 def test_a_report_of_a_user_that_is_nowhere_here_is_an_error() -> None:
     with pytest.raises(KeyError):
         windows().add("ue1", sample(), END_NS)

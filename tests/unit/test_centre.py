@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from controller.contracts.addressing import COLLECTOR_IP, edge_ip
 from controller.contracts.inventory import Inventory, Reservation
+from controller.contracts.slice_twins import SliceTwinSettings, resolve_slice
 from controller.contracts.slices import TrafficClass
+from controller.contracts.twin_models import Override, load_models
 from controller.ric.measurement import ClassCount, CounterSample
 from controller.ric.observation import Centre, cell_event
 from controller.ric.placebo import POOL_SAMPLES, Placebo
@@ -33,8 +36,14 @@ RESERVED = [
 ]
 
 
-def centre(inventory: Inventory | None = None) -> Centre:
-    return Centre(inventory or ric_inventory(), lambda _: RESERVED)
+def centre(inventory: Inventory | None = None, overrides: Sequence[Override] = ()) -> Centre:
+    used = inventory or ric_inventory()
+    model = load_models()["slice"]
+
+    def settings_of(s_nssai: str) -> SliceTwinSettings:
+        return resolve_slice(model, s_nssai, overrides, 500, used.twins.history_length)
+
+    return Centre(used, lambda _: RESERVED, settings_of)
 
 
 def datagram(**changes: Any) -> bytes:

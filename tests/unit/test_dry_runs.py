@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 import pytest
+import typer
 
 from controller.ric.app import create_app
 from topologies.cli.app import app as command_line
@@ -15,6 +16,7 @@ WHOLE_TESTBED = "builds or removes a testbed of its own; no network to compare w
 READS = "only looks"
 HOST = "works in a host, not on the network"
 XAPP = "changes nothing by itself: an xApp decides, and each decision can be rehearsed"
+BUDGET = "a limit, and whose reports stand for others'; each change it leads to is a decision"
 FORKS = "forks are a copy of the network; `apply` is what changes it"
 
 COMMANDS_WITHOUT: dict[str, str] = {
@@ -28,6 +30,7 @@ COMMANDS_WITHOUT: dict[str, str] = {
     "xapp new": "writes a folder",
     "xapp validate": READS,
     "xapp logs": READS,
+    **dict.fromkeys(("twin budget set", "twin budget clear", "twin represent"), BUDGET),
     **dict.fromkeys(("twin model", "twin history", "twin export"), READS),
     "replay": "plays a recording; no network is there",
 }
@@ -47,6 +50,10 @@ ROUTES_WITHOUT: dict[tuple[str, str], str] = {
     ("POST", "/api/v1/whatif/compare"): FORKS,
     ("POST", "/api/v1/whatif/{fork_id}/predict"): FORKS,
     ("DELETE", "/api/v1/whatif/{fork_id}"): FORKS,
+    ("PUT", "/api/v1/twin-budget"): BUDGET,
+    ("DELETE", "/api/v1/twin-budget"): BUDGET,
+    ("PUT", "/api/v1/twin-representatives"): BUDGET,
+    ("DELETE", "/api/v1/twin-representatives"): BUDGET,
 }
 KNOWN_CHANGES = {
     *(f"slice {verb}" for verb in ("create", "update", "delete", "cover", "uncover", "reserve")),
@@ -57,16 +64,19 @@ KNOWN_CHANGES = {
 
 def commands() -> dict[str, Any]:
     """Words of a command -> the function behind it."""
-    found = {str(c.name): c.callback for c in command_line.registered_commands}
-    for group in command_line.registered_groups:
+    return commands_of(command_line, "")
+
+
+def commands_of(place: typer.Typer, words: str) -> dict[str, Any]:
+    found = {f"{words}{command.name}": command.callback for command in place.registered_commands}
+    for group in place.registered_groups:
         assert group.typer_instance is not None
-        for command in group.typer_instance.registered_commands:
-            found[f"{group.name} {command.name}"] = command.callback
+        found |= commands_of(group.typer_instance, f"{words}{group.name} ")
     return found
 
 
 def may_change(words: str) -> bool:
-    group, _, verb = words.partition(" ")
+    group, *_, verb = words.split(" ") if " " in words else (words, "")
     return verb not in READING_VERBS and group not in OTHER_GROUPS
 
 

@@ -110,6 +110,26 @@ def test_saying_more_of_a_scope_keeps_what_was_said() -> None:
     )
 
 
+def test_a_reset_forgets_the_scope_and_only_it() -> None:
+    said = combined([], override({"period_ms": 50}, type="vehicle"))
+    said = combined(said, override({"period_ms": 70}, ue_id="ue1"))
+    said = combined(said, override({"reset": True, "history_length": 3}, type="vehicle"))
+    assert settings(*said).period_ms == 70
+    assert settings(*said).history_length == 3
+    left = combined(said, override({"reset": True}, ue_id="ue1"))
+    assert [o.scope for o in left] == ["type:vehicle"]
+    assert settings(*left).period_ms == 500
+
+
+def test_anybodys_word_goes_over_the_testbeds_own() -> None:
+    automatic = override({"period_ms": 4000, "history_length": 9}, ue_id="ue1", layer="twin-budget")
+    for scope in ({"type": "vehicle"}, {"ue_id": "ue1"}):
+        said = (override({"period_ms": 300}, **scope), automatic)
+        assert settings(*said).period_ms == 300
+        assert settings(*said).history_length == 9
+    assert settings(automatic).period_ms == 4000
+
+
 @pytest.mark.parametrize(
     "document",
     [

@@ -89,8 +89,8 @@ def test_the_placebo_shuffles_users_among_themselves() -> None:
 def test_a_token_of_a_slice_sees_only_its_users(tmp_path: Path) -> None:
     inventory = sample_inventory()
     audit = Audit(AppendOnlyLog(tmp_path / "audit.jsonl"))
-    nothing_hidden: Any = SimpleNamespace(attributes={})
-    access = Access(inventory, audit, lambda _: nothing_hidden)
+    nothing_hidden: Any = SimpleNamespace(attributes={}, hidden=frozenset())
+    access = Access(inventory, audit, lambda _: nothing_hidden, lambda _: nothing_hidden)
     own, other = inventory.slices[:2]
     member = next(u for u in inventory.users if [s.slice_id for s in u.sessions] == [own.slice_id])
     event = {"kind": "user", "id": member.ue_id, "connectivity": {}, "user": {}, "services": {}}

@@ -26,6 +26,7 @@ from topologies.cli import (
     services,
     slices,
     terminal,
+    twin_budget,
     twin_history,
     twin_models,
     users,
@@ -98,6 +99,7 @@ for _resource in resources.RESOURCES:
         users.add_to_services(_group)
     if _resource.command == "twin":
         twin_models.add_to(_group)
+        twin_budget.add_to(_group)
         twin_history.add_to(_group)
         users.add_to_twins(_group)
     if _resource.command == "ue":

@@ -48,8 +48,8 @@ class Northbound:
     def patch(self, path: str, body: Any) -> Any:
         return self._exchange("PATCH", path, json=body).json()
 
-    def put(self, path: str) -> Any:
-        return self._exchange("PUT", path).json()
+    def put(self, path: str, body: Any = None) -> Any:
+        return self._exchange("PUT", path, json=body).json()
 
     def delete(self, path: str) -> Any:
         return self._exchange("DELETE", path).json()

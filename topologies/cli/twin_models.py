@@ -57,6 +57,8 @@ def configure(
     attribute_period_ms: Pairs = None,
     predicted: Pairs = None,
     readers: Pairs = None,
+    slice_twin: Annotated[str | None, typer.Option(help="The twin of a slice itself.")] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Forget what was said before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -69,6 +71,9 @@ def configure(
       ./testbed.sh twin configure --slice video --precision services.demand_kbps=100
       ./testbed.sh twin configure --type phone --predicted user.location_m=no
       ./testbed.sh twin configure --type phone --readers user.location_m=operator
+      ./testbed.sh twin configure --slice-twin video --period-ms 2000 --history-length 50
+      ./testbed.sh twin configure --type slice --precision demand_kbps=10
+      ./testbed.sh twin configure --type phone --reset
     """
     changes: dict[str, Any] = {
         "period_ms": period_ms,
@@ -79,6 +84,7 @@ def configure(
         "attribute_period_ms": _pairs("--attribute-period-ms", attribute_period_ms, int),
         "predicted": _pairs("--predicted", predicted, _yes),
         "readers": _pairs("--readers", readers, str),
+        "reset": reset or None,
     }
     with northbound() as api:
         target = {
@@ -86,6 +92,7 @@ def configure(
             "s_nssai": slice_id_of(api, slice_) if slice_ else None,
             "edge": edge,
             "ue_id": ue,
+            "slice_twin": slice_id_of(api, slice_twin) if slice_twin else None,
         }
         record = api.post(
             "decisions",
