@@ -15,6 +15,7 @@ WHOLE_TESTBED = "builds or removes a testbed of its own; no network to compare w
 READS = "only looks"
 HOST = "works in a host, not on the network"
 XAPP = "changes nothing by itself: an xApp decides, and each decision can be rehearsed"
+TWINS = "says what twins may cost, not what the network does; configure_twin decisions follow"
 FORKS = "forks are a copy of the network; `apply` is what changes it"
 
 COMMANDS_WITHOUT: dict[str, str] = {
@@ -29,6 +30,7 @@ COMMANDS_WITHOUT: dict[str, str] = {
     "xapp validate": READS,
     "xapp logs": READS,
     "twin model": READS,
+    "twin represent": TWINS,
 }
 READING_VERBS = ("list", "show")
 OTHER_GROUPS = ("models", "vm")
@@ -41,6 +43,10 @@ ROUTES_WITHOUT: dict[tuple[str, str], str] = {
     ("POST", "/api/v1/xapps/{name}/ready"): XAPP,
     ("POST", "/api/v1/xapps/{name}/upgrade"): XAPP,
     ("POST", "/api/v1/xapps/{name}/rollback"): XAPP,
+    ("PUT", "/api/v1/twin-budget"): TWINS,
+    ("DELETE", "/api/v1/twin-budget"): TWINS,
+    ("PUT", "/api/v1/twin-representatives"): TWINS,
+    ("DELETE", "/api/v1/twin-representatives"): TWINS,
     ("POST", "/api/v1/whatif"): FORKS,
     ("POST", "/api/v1/whatif/compare"): FORKS,
     ("POST", "/api/v1/whatif/{fork_id}/predict"): FORKS,
