@@ -16,7 +16,7 @@ WHOLE_TESTBED = "builds or removes a testbed of its own; no network to compare w
 READS = "only looks"
 HOST = "works in a host, not on the network"
 XAPP = "changes nothing by itself: an xApp decides, and each decision can be rehearsed"
-BUDGET = "a limit, and whose reports stand for others'; each change it leads to is a decision"
+TWINS = "says what twins may cost, not what the network does; configure_twin decisions follow"
 FORKS = "forks are a copy of the network; `apply` is what changes it"
 
 COMMANDS_WITHOUT: dict[str, str] = {
@@ -30,7 +30,7 @@ COMMANDS_WITHOUT: dict[str, str] = {
     "xapp new": "writes a folder",
     "xapp validate": READS,
     "xapp logs": READS,
-    **dict.fromkeys(("twin budget set", "twin budget clear", "twin represent"), BUDGET),
+    **dict.fromkeys(("twin budget set", "twin budget clear", "twin represent"), TWINS),
     **dict.fromkeys(("twin model", "twin history", "twin export"), READS),
     "replay": "plays a recording; no network is there",
 }
@@ -46,14 +46,14 @@ ROUTES_WITHOUT: dict[tuple[str, str], str] = {
     ("POST", "/api/v1/xapps/{name}/upgrade"): XAPP,
     ("POST", "/api/v1/xapps/{name}/rollback"): XAPP,
     ("POST", "/api/v1/sdl/{operation}"): "an xApp's own shared data, not the network",
+    ("PUT", "/api/v1/twin-budget"): TWINS,
+    ("DELETE", "/api/v1/twin-budget"): TWINS,
+    ("PUT", "/api/v1/twin-representatives"): TWINS,
+    ("DELETE", "/api/v1/twin-representatives"): TWINS,
     ("POST", "/api/v1/whatif"): FORKS,
     ("POST", "/api/v1/whatif/compare"): FORKS,
     ("POST", "/api/v1/whatif/{fork_id}/predict"): FORKS,
     ("DELETE", "/api/v1/whatif/{fork_id}"): FORKS,
-    ("PUT", "/api/v1/twin-budget"): BUDGET,
-    ("DELETE", "/api/v1/twin-budget"): BUDGET,
-    ("PUT", "/api/v1/twin-representatives"): BUDGET,
-    ("DELETE", "/api/v1/twin-representatives"): BUDGET,
 }
 KNOWN_CHANGES = {
     *(f"slice {verb}" for verb in ("create", "update", "delete", "cover", "uncover", "reserve")),
