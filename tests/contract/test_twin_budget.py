@@ -113,6 +113,9 @@ def test_what_a_slices_twin_hides_no_token_reads(ric: RunningRic) -> None:
     ):
         assert read(path).status_code == 403
     assert len(denials(ric.run)) == before + 2
+    rows, whole = read("twins/rows/slices").json(), ric.get("twins/rows/slices")
+    assert any(r["owd_p95_ms"] is not None for r in whole if r["slice_id"] == 1)
+    assert [r | ({"owd_p95_ms": None} if r["slice_id"] == 1 else {}) for r in whole] == rows
     assert ric.get(f"twins/slices/{VIDEO_ID}/history", attribute="owd_p95_ms")
     seen: list[dict[str, Any]] = []
     with requests.get(
