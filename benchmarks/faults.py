@@ -2,15 +2,18 @@
 
 1,000 packets/s both ways between a user and the cloud, in scenario `ring`: Ryu killed
 again and again under traffic, Open vSwitch's daemons killed, Ryu and the RIC stopped
-(SIGSTOP) until the watchdog replaces them.
+(SIGSTOP) until the watchdog replaces them, and both gone for a long time.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 from benchmarks.failover import Running, with_testbed
@@ -18,7 +21,10 @@ from benchmarks.runs import write
 from controller.contracts import rpc
 
 BACK_TIMEOUT_S = 30.0
+REPLACED_WITHIN_S = 5.0
+FORWARDING_WITHIN_MS = 1000.0
 _POLL_S = 0.05
+_STATISTICS = re.compile(r"(duration|n_packets|n_bytes|idle_age|hard_age)=[^,]*, ?")
 
 
 def process(net: Running, name: str) -> dict[str, Any]:
@@ -77,10 +83,65 @@ def struck(net: Running, name: str, number: signal.Signals, times: int) -> dict[
     return found
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def flows(net: Running) -> dict[str, list[str]]:
+    """What each switch carries, counters left out."""
+    found = {}
+    for switch in net.inventory.switches:
+        bridge = f"unix:{net.run.ovs / (switch.name + '.mgmt')}"
+        command = ["ovs-ofctl", "-O", "OpenFlow13", "dump-flows", bridge]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found[switch.name] = sorted(_STATISTICS.sub("", f) for f in shown.splitlines()[1:])
+    return found
+
+
+def without_controllers(net: Running, seconds: float) -> dict[str, Any]:
+    """Ryu and the RIC are gone, and so is who would start them again."""
+    pids = [process(net, name)["pid"] for name in ("ryu", "ric")]
+    supervisor, before = parent_of(pids[0]), flows(net)
+    with net.probe() as probe:
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(seconds)
+            same = flows(net) == before
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+        started_s = time.monotonic()
+        while not connected(net):
+            if time.monotonic() - started_s > BACK_TIMEOUT_S:
+                raise SystemExit(f"no controller {BACK_TIMEOUT_S:.0f} s after its return")
+            time.sleep(_POLL_S)
+    sent = sum(len(d.sent_ns) for d in (probe.left_to_right, probe.right_to_left))
+    found = {"seconds": seconds, "sent": sent, "lost": probe.lost(), "flows_same": same}
+    print(f"without controllers for {seconds:g} s: {found}", flush=True)
+    return found
+
+
+def held(found: dict[str, Any]) -> bool:
+    """Every bound that a row of faults states."""
+    lossless = all(f["lost"] == 0 for name, f in found.items() if name != "vswitchd killed")
+    stopped = [s for name in ("ryu stopped", "ric stopped") for s in found[name]["strikes"]]
+    killed = found["vswitchd killed"]["strikes"]
+    return (
+        lossless
+        and all(s["replaced_s"] <= REPLACED_WITHIN_S for s in stopped)
+        and all(s["longest_gap_ms"] <= FORWARDING_WITHIN_MS for s in killed)
+        and found["without controllers"]["flows_same"]
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="how often Ryu is killed")
     parser.add_argument("--others", type=int, default=3, help="how often each other strike is made")
+    parser.add_argument(
+        "--seconds", type=float, default=20, help="how long there is no controller; row 7: 600"
+    )
     options = parser.parse_args()
     strikes = {
         "ryu killed": ("ryu", signal.SIGKILL, options.kills),
@@ -91,16 +152,16 @@ def main() -> int:
     }
 
     def work(net: Running) -> dict[str, Any]:
-        return {
+        found = {
             name: struck(net, victim, number, times)
             for name, (victim, number, times) in strikes.items()
-            if times
         }
+        found["without controllers"] = without_controllers(net, options.seconds)
+        return found
 
     found = with_testbed(work)
     print(f"written to {write('faults', found)}")
-    quiet = [n for n in found if n != "vswitchd killed"]
-    return 0 if all(found[n]["lost"] == 0 for n in quiet) else 1
+    return 0 if held(found) else 1
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from benchmarks.runs import testbed, write
 from controller.contracts.slices import TrafficClass, dscp_of
 
 SWITCHES = ("air", "ap1", "core")
-NORMAL = "priority=65535,actions=NORMAL"
+NORMAL = "cookie=0xdeb0000000000000,priority=65535,actions=NORMAL"
 DSCP = dscp_of(1, TrafficClass.ELASTIC)
 ASKED_RATIO = 0.97
 

@@ -136,7 +136,7 @@ def measured(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--duration", type=float, default=40)
+    parser.add_argument("--duration", type=float, default=30)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     options = parser.parse_args()
     found = measured(options.seeds, STRATEGIES, options.duration, options.settings)

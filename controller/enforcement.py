@@ -41,6 +41,7 @@ from controller.reservations import (
     cell_queues,
     headroom,
     meter_change,
+    of_living,
     queue_diff,
 )
 from controller.ric.measurement import CounterSample
@@ -60,7 +61,7 @@ class Enforcer:
 
     def __init__(self, inventory: Inventory, run: RunFolder) -> None:
         network = network_of(inventory)
-        self._ryu = RyuClient(network, run)
+        self._ryu = RyuClient({s.name: s.dpid for s in inventory.switches}, run)
         state = with_functions(served_as_leased(initial_state(inventory), inventory, run), run)
         self._switches = Switches(network, state, self._ryu)
         self.migrations = Migrations(run, inventory, ServicePaths(self._switches))
@@ -114,7 +115,8 @@ class Enforcer:
     def _restore(self) -> set[str]:
         """From the journal; the users whose place it knows."""
         documents = self._journal.read()
-        self._switches.state, problems = restored(self.state, documents)
+        state, problems = restored(self.state, documents)
+        self._switches.state = of_living(self.network, state)
         for problem in problems:
             self.repairs.note(RepairKind.NOT_RECONCILED, "journal", problem)
         return {d["ue_id"] for d in documents if d["kind"] == "attach"}
@@ -314,7 +316,11 @@ class Enforcer:
         """
         if dry_run:
             return self._slices.rehearse(document)
-        return await self._slices.apply(document, beside)
+        made = await self._slices.apply(document, beside)
+        for cell_id in made.reserved_in:
+            held = made.planned.state.reservations[cell_id]
+            self._journal.append(reserve_document(cell_id, held.values()))
+        return made
 
     # -- counting -----------------------------------------------------------------
 

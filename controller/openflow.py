@@ -18,6 +18,7 @@ Document = Mapping[str, Any]
 
 _GROUP_KINDS = {"fast_failover": ofp.OFPGT_FF, "indirect": ofp.OFPGT_INDIRECT}
 _ALL_METERS = ofp.OFPM_ALL
+_WHOLE_COOKIE = 2**64 - 1
 _ATOMIC = ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
 _EXPERIMENTER_ERROR = 0xFFFF
 _BUNDLE_ERRORS = {
@@ -75,6 +76,20 @@ def flow_delete(dp: Datapath, flow: Document) -> Message:
         out_port=ofp.OFPP_ANY,
         out_group=ofp.OFPG_ANY,
         match=_match(flow["match"]),
+    )
+
+
+def flows_delete(dp: Datapath, cookie: int) -> Message:
+    """Every flow of every table that carries exactly this cookie."""
+    return parser.OFPFlowMod(
+        dp,
+        cookie=cookie,
+        cookie_mask=_WHOLE_COOKIE,
+        table_id=ofp.OFPTT_ALL,
+        command=ofp.OFPFC_DELETE,
+        out_port=ofp.OFPP_ANY,
+        out_group=ofp.OFPG_ANY,
+        match=_match({}),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.switch_program import (
+    DEBUG_OWNER,
     OWNER,
     Flow,
     Group,
@@ -36,6 +37,8 @@ class Change:
     groups_add: tuple[Group, ...] = ()
     groups_modify: tuple[Group, ...] = ()
     groups_delete: tuple[Group, ...] = ()
+    aliens_delete: tuple[int, ...] = ()
+    """Cookies, all 64 bits: every flow that carries one goes."""
 
     @property
     def touches_flows(self) -> bool:
@@ -47,6 +50,7 @@ class Change:
             or self.groups_add
             or self.groups_modify
             or self.groups_delete
+            or self.aliens_delete
         )
 
     @property
@@ -79,6 +83,7 @@ class Change:
             "groups_add": [g.as_json() for g in self.groups_add],
             "groups_modify": [g.as_json() for g in self.groups_modify],
             "groups_delete": [g.as_json() for g in self.groups_delete],
+            "aliens_delete": list(self.aliens_delete),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -119,6 +124,7 @@ class Change:
             "groups added": len(self.groups_add),
             "groups modified": len(self.groups_modify),
             "groups deleted": len(self.groups_delete),
+            "alien cookies removed": len(self.aliens_delete),
         }
         return ", ".join(f"{n} {what}" for what, n in counts.items() if n) or "nothing to change"
 
@@ -142,9 +148,18 @@ def difference(installed: SwitchProgram, intended: SwitchProgram) -> Change:
     )
 
 
-def installed_program(switch: str, document: Mapping[str, Any]) -> tuple[SwitchProgram, int]:
-    """What Ryu read from a switch, and how many flows there are somebody else's."""
-    ours, foreign = _split(document["flows"])
+@dataclass(frozen=True)
+class Strangers:
+    """Flows of a switch that are not ours: cookies of the alien ones, and how many others carry
+    the cookie of debugging (docs/decisions/0051)."""
+
+    alien_cookies: tuple[int, ...] = ()
+    debug_flows: int = 0
+
+
+def installed_program(switch: str, document: Mapping[str, Any]) -> tuple[SwitchProgram, Strangers]:
+    """What Ryu read from a switch: ours, and what is somebody else's."""
+    ours, strangers = _split(document["flows"])
     meters = (Meter.from_json(m) for m in document["meters"])
     groups = (Group.from_json(g) for g in document["groups"] if g["group_id"] >> 16 == OWNER)
     program = SwitchProgram(
@@ -153,17 +168,20 @@ def installed_program(switch: str, document: Mapping[str, Any]) -> tuple[SwitchP
         {m.meter_id: m for m in meters},
         {g.group_id: g for g in groups},
     )
-    return program, foreign
+    return program, strangers
 
 
-def _split(flows: Iterable[Mapping[str, Any]]) -> tuple[list[Flow], int]:
-    ours, foreign = [], 0
+def _split(flows: Iterable[Mapping[str, Any]]) -> tuple[list[Flow], Strangers]:
+    ours, aliens, debug_flows = [], set(), 0
     for document in flows:
-        if document["cookie"] >> 48 == OWNER:
+        owner = document["cookie"] >> 48
+        if owner == OWNER:
             ours.append(Flow.from_json(document))
+        elif owner == DEBUG_OWNER:
+            debug_flows += 1
         else:
-            foreign += 1
-    return ours, foreign
+            aliens.add(document["cookie"])
+    return ours, Strangers(tuple(sorted(aliens)), debug_flows)
 
 
 def _flow_words(flow: Flow) -> dict[str, Any]:

@@ -21,11 +21,11 @@ class RepairKind(StrEnum):
     """A switch connected anew, or Ryu or the RIC started: it was sent what it lacked."""
     NOT_RECONCILED = "could not reconcile"
     REPAIRED = "repaired"
-    """Somebody changed flows, groups or meters that are ours."""
+    """Somebody changed flows, groups or meters that are ours, or added alien flows."""
     QUEUES = "queues"
     """Queues were not as intended."""
-    FOREIGN = "foreign"
-    """Flows that are not ours were seen; they are left alone."""
+    DEBUG = "debug"
+    """Flows with the cookie of debugging were seen; they are left alone."""
     WIRE_DOWN = "wire down"
     """A port between switches lost its carrier, or BFD hears nothing over its wire."""
     WIRE_UP = "wire up"
@@ -36,7 +36,7 @@ class RepairKind(StrEnum):
 
 _ALARMING = frozenset(RepairKind) - {
     RepairKind.RECONCILED,
-    RepairKind.FOREIGN,
+    RepairKind.DEBUG,
     RepairKind.WIRE_DOWN,
     RepairKind.WIRE_UP,
 }

@@ -69,6 +69,11 @@ def admitted(
     return after
 
 
+def of_living(network: Network, state: NetworkState) -> NetworkState:
+    """Without those of slices that ended, of which a scenario or a journal may still tell."""
+    return state.holding(lambda key: key in network.pairs)
+
+
 def down_port(network: Network, cell: Cell) -> Port:
     return next(p for p in network.ports[cell.switch] if p.port_no == cell.down_port)
 

@@ -7,8 +7,9 @@ Ops of `ryu.sock` (JSON lines as in contracts/rpc.py); switches are named by dpi
 - `status {}` -> {boot, switches: {dpid: connection number}, refused: {reason: connections},
   last_refusal, dead_ports: {dpid: [port_no]}}: without carrier, or silent to BFD
 - `read {dpid}` -> {flows, groups, meters}
+- `stage {generation, dpid, section, items}`: a part of a change too large for one line
 - `change {generation, changes: {dpid: Change.as_json()}}` -> {dpid: {confirmed, detail,
-  at_ns, retired}}, all switches at once
+  at_ns, retired}}, all switches at once, each with what was staged for it
 - `counters {cookies: {dpid: [cookie]}}` -> {dpid: {ports, queues, meters, flows}}
 - `restore {retired: {dpid: {meter_id: counters}}}`: meters' earlier lives, which a
   fresh process does not know
@@ -37,6 +38,7 @@ from ryu.ofproto import ofproto_v1_3
 
 from controller import openflow
 from controller.contracts.run_folder import RunFolder
+from controller.pacing import Pace, Uncollected
 from controller.ryu_launcher import RUN_FOLDER_VARIABLE
 from controller.switch_admission import Admission
 from controller.switch_changes import (
@@ -62,7 +64,11 @@ cfg.CONF.set_override("socket_timeout", _SOCKET_TIMEOUT_S)
 def _admission(run: RunFolder) -> Admission:
     log = logging.getLogger(__name__)
     known = [switch["dpid"] for switch in orjson.loads(run.inventory.read_bytes())["switches"]]
-    return Admission(known, time.monotonic, lambda: hub.sleep(0), log.warning)
+    return Admission(known, time.monotonic, Pace(_let_others_work), log.warning)
+
+
+def _let_others_work() -> None:
+    hub.sleep(0)
 
 
 def _guard_connections(admission: Admission) -> None:
@@ -92,9 +98,13 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         self._sessions: dict[int, SwitchSession] = {}
         self._connections = 0
         self._retired: dict[int, Retired] = {}
+        self._uncollected = Uncollected()
+        self._staged: dict[int, tuple[int, dict[str, list[Any]]]] = {}
+        """Datapath id -> (generation, parts of its change by section)."""
         self._ops: dict[str, Callable[..., Any]] = {
             "status": self.status,
             "read": self.read,
+            "stage": self.stage,
             "change": self.change,
             "counters": self.counters,
             "restore": self.restore,
@@ -114,7 +124,7 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         if event.state == MAIN_DISPATCHER:
             self._connections += 1
             self._sessions[dp.id] = SwitchSession(
-                dp, self._connections, openflow.barrier, hub.Event, lambda: hub.sleep(0)
+                dp, self._connections, openflow.barrier, hub.Event, Pace(_let_others_work)
             )
             self.logger.info("switch %s connected", dp.id)
         elif dp.id in self._sessions and self._sessions[dp.id].datapath is dp:
@@ -179,14 +189,32 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         }
 
     def read(self, dpid: int) -> dict[str, Any]:
-        return read_program(self._session(dpid))
+        with self._uncollected:
+            return read_program(self._session(dpid))
+
+    def stage(self, generation: int, dpid: int, section: str, items: list[Any]) -> None:
+        """What was staged for a change that never came is thrown away by the next."""
+        known, sections = self._staged.get(dpid, (0, {}))
+        if known != generation:
+            sections = {}
+        self._staged[dpid] = generation, sections
+        sections.setdefault(section, []).extend(items)
+
+    def _whole(self, dpid: int, generation: int, change: Mapping[str, Any]) -> dict[str, Any]:
+        """The change with what was staged for it."""
+        staged_for, sections = self._staged.pop(dpid, (generation, {}))
+        if staged_for != generation:
+            sections = {}
+        return {**change, **{n: [*items, *change[n]] for n, items in sections.items()}}
 
     def change(self, generation: int, changes: Mapping[str, Any]) -> dict[str, Any]:
         def one(dpid: str, change: Mapping[str, Any]) -> dict[str, Any]:
             retired = self._retired.setdefault(int(dpid), {})
             detail = ""
             try:
-                apply_change(self._session(int(dpid)), change, generation, retired)
+                whole = self._whole(int(dpid), generation, change)
+                with self._uncollected:
+                    apply_change(self._session(int(dpid)), whole, generation, retired)
             except (ExchangeFailed, ReadBackDiffers) as error:
                 detail = str(error)
             return {

@@ -12,11 +12,15 @@ from typing import Any
 
 from controller.contracts import rpc
 from controller.contracts.run_folder import RunFolder
-from controller.network_view import Network
-from controller.reconcile import Change, installed_program
+from controller.reconcile import Change, Strangers, installed_program
 from controller.switch_program import SwitchProgram
 
 _STATUS_TIMEOUT_S = 1.0
+_TIMEOUT_S, _READ_TIMEOUT_S = 10.0, 60.0
+_ITEMS_PER_S = 1000
+"""A very slow machine's pace, for the timeout of a large change."""
+PART_ITEMS = 1000
+"""Of a change in one line: decoding a longer one would keep Ryu's only thread from echoes."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,11 @@ class Answer:
 
 
 class RyuClient:
-    """Raises `rpc.RpcError` (and `RpcUnavailable`) from every call."""
+    """Raises `rpc.RpcError` (and `RpcUnavailable`) from every call. `dpids`: of the switches."""
 
-    def __init__(self, network: Network, run: RunFolder) -> None:
-        self._dpids = {s.name: s.dpid for s in network.switches.values()}
-        self._names = {str(s.dpid): s.name for s in network.switches.values()}
+    def __init__(self, dpids: Mapping[str, int], run: RunFolder) -> None:
+        self._dpids = dict(dpids)
+        self._names = {str(dpid): name for name, dpid in dpids.items()}
         self._retired: dict[str, Any] = {}
         self._connections = {
             purpose: rpc.AsyncConnection(run.ryu_socket)
@@ -66,18 +70,26 @@ class RyuClient:
             answer["boot"], switches, answer["refused"], answer["last_refusal"], frozenset(dead)
         )
 
-    async def read(self, switch: str) -> tuple[SwitchProgram, int]:
-        """What is installed, and how many flows are not ours."""
-        document = await self._connections["flows"].call("read", dpid=self._dpids[switch])
+    async def read(self, switch: str) -> tuple[SwitchProgram, Strangers]:
+        """What is installed: ours, and what is not."""
+        document = await self._connections["flows"].call(
+            "read", _READ_TIMEOUT_S, dpid=self._dpids[switch]
+        )
         return installed_program(switch, document)
 
     async def change(
         self, changes: Mapping[str, Change], generation: int, purpose: str = "flows"
     ) -> dict[str, Answer]:
         """By switch name; all switches at once. Empty changes must not be sent."""
-        by_dpid = {str(self._dpids[name]): c.as_json() for name, c in changes.items()}
+        by_dpid, items = {}, 0
+        for name, change in changes.items():
+            document = change.as_json()
+            items += sum(map(len, document.values()))
+            by_dpid[str(self._dpids[name])] = await self._staged(
+                self._dpids[name], document, generation, purpose
+            )
         answers = await self._connections[purpose].call(
-            "change", generation=generation, changes=by_dpid
+            "change", _TIMEOUT_S + items / _ITEMS_PER_S, generation=generation, changes=by_dpid
         )
         found = {}
         for dpid, answer in answers.items():
@@ -86,6 +98,19 @@ class RyuClient:
                 answer["confirmed"], answer["detail"], answer.get("at_ns", 0)
             )
         return found
+
+    async def _staged(
+        self, dpid: int, document: dict[str, Any], generation: int, purpose: str
+    ) -> dict[str, Any]:
+        """What is left of the change to send, once all whole parts of it were."""
+        left = dict(document)
+        for section in document:
+            while len(left[section]) > PART_ITEMS:
+                part, left[section] = left[section][:PART_ITEMS], left[section][PART_ITEMS:]
+                await self._connections[purpose].call(
+                    "stage", generation=generation, dpid=dpid, section=section, items=part
+                )
+        return left
 
     async def counters(self, cookies: Mapping[str, list[int]]) -> dict[str, Any]:
         """By switch name; see ryu_app.py."""

@@ -35,10 +35,14 @@ async def nothing_beside(planned: Planned) -> None:
 
 @dataclass(frozen=True)
 class SliceOutcome:
-    """`planned`: the state and the room its slice finds; `result`: what the switches said."""
+    """`planned`: the state and the room its slice finds; `result`: what the switches said.
+
+    `reserved_in`: the cells in which other reservations are held since, if it was confirmed.
+    """
 
     planned: Planned
     result: EnforcementResult
+    reserved_in: tuple[str, ...] = ()
 
 
 @dataclass
@@ -156,7 +160,10 @@ class SliceChanges:
             )
         if not result.confirmed:
             result = undone(result, await self._undo(progress, queues.first))
-        return SliceOutcome(planned, result)
+            return SliceOutcome(planned, result)
+        held = planned.state.reservations
+        reserved_in = [c for c, now in held.items() if now != before.state.reservations.get(c, {})]
+        return SliceOutcome(planned, result, tuple(reserved_in))
 
     def _now(self) -> Side:
         """What the last change left is still right, unless somebody moved or reserved since."""

@@ -20,6 +20,7 @@ from controller.openflow_frames import (
     datapath_id,
     length_of,
 )
+from controller.pacing import Pace
 
 HANDSHAKE_S = 4.0
 """From the connection to the features reply; a switch of this machine takes milliseconds."""
@@ -39,12 +40,12 @@ class Admission:
         self,
         known: Collection[int],
         now_s: Callable[[], float],
-        pause: Callable[[], None],
+        pace: Pace,
         log: Callable[[str], None],
     ) -> None:
         self._known = frozenset(known)
         self.now_s = now_s
-        self.pause = pause
+        self.pace = pace
         self._log = log
         self._admitted: dict[int, GuardedSocket] = {}
         self._strangers: set[GuardedSocket] = set()
@@ -99,6 +100,7 @@ class GuardedSocket:
         self._checked = bytearray()
 
     def recv(self, size: int) -> bytes:
+        self._admission.pace.breathe()  # many small messages are as long as a large one
         while not self._checked:
             if self.ended or not self._read():
                 return b""
@@ -108,7 +110,7 @@ class GuardedSocket:
 
     def _read(self) -> bool:
         """One read of the socket; False when the conversation is over."""
-        self._admission.pause()  # one that talks without end must not silence the others
+        self._admission.pace.pause()  # one that talks without end must not silence the others
         try:
             received = self._socket.recv(_READ_BYTES)
         except TimeoutError:

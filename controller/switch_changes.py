@@ -2,6 +2,8 @@
 
 Order of a change: meters added and modified, barrier, read back; flows in one
 atomic bundle with the groups, barrier, read back; meters no flow uses any more, deleted last.
+A push too large for one bundle is several, additions first: committing one stops
+Open vSwitch's forwarding in userspace mode, and its echoes, for as long as it is large.
 A meter's counters start anew when it is modified, so they are read in the same
 write, directly before (nothing is forwarded between two messages of one write in
 userspace mode), and kept in `Retired`.
@@ -9,8 +11,11 @@ userspace mode), and kept in `Retired`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
+
+import orjson
 
 from controller import openflow as of
 from controller.switch_program import (
@@ -29,7 +34,18 @@ Document = Mapping[str, Any]
 Retired = dict[int, dict[str, int]]
 """Meter id -> counters of its earlier lives."""
 
-_BUNDLED = ("flows_add", "flows_delete", "groups_add", "groups_modify", "groups_delete")
+_BUNDLED = (
+    "flows_add", "flows_delete", "groups_add", "groups_modify", "groups_delete", "aliens_delete",
+)  # fmt: skip
+BUNDLE_MESSAGES = 2000
+"""In one bundle. Open vSwitch commits about a hundred thousand a second."""
+_ALL_BITS = 2**64 - 1
+_INTERNAL_TABLE = 254
+"""Open vSwitch's own flows, with cookie 0; shown only to who asks for exactly that cookie."""
+_GROUPS_AT = 1
+"""Place of the groups among what is read back."""
+_READ_BACK_AT = 2
+"""Place of what is read back behind a commit: the commit and its barrier come first."""
 _EXACT_FLOW = ("actions", "metadata", "meter_id", "goto")
 
 
@@ -101,32 +117,65 @@ def _delete_meters(session: SwitchSession, meters: list[Document], retired: Reti
 
 
 def _replace_flows(session: SwitchSession, change: Document, generation: int) -> None:
-    dp = session.datapath
-    added, deleted = change["flows_add"], change["flows_delete"]
-    mods = [of.group_change(dp, "add", group) for group in change["groups_add"]]
-    mods += [of.group_change(dp, "modify", group) for group in change["groups_modify"]]
-    mods += [of.flow_delete(dp, flow) for flow in deleted]
-    mods += [of.flow_add(dp, flow, generation) for flow in added]
+    mods = session.pace.through(_mods(session.datapath, change, generation))
+    # Made as they are sent: all messages of a large push at once would be gigabytes.
+    part = list(islice(mods, BUNDLE_MESSAGES))
+    while following := list(islice(mods, BUNDLE_MESSAGES)):
+        _commit(session, part, generation)
+        part = following
+    answers = _commit(session, part, generation, _read_back(session, change, generation))
+    _confirm(session, change, answers)
+
+
+def _mods(dp: Any, change: Document, generation: int) -> Iterator[Any]:
+    yield from (of.group_change(dp, "add", group) for group in change["groups_add"])
+    yield from (of.group_change(dp, "modify", group) for group in change["groups_modify"])
+    yield from (of.flow_add(dp, flow, generation) for flow in change["flows_add"])
+    yield from (of.flows_delete(dp, cookie) for cookie in change["aliens_delete"])
+    yield from (of.flow_delete(dp, flow) for flow in change["flows_delete"])
     # Last: deleting a group deletes the flows that still point to it.
-    mods += [of.group_change(dp, "delete", group) for group in change["groups_delete"]]
-    # The read-back rides behind the commit's barrier: one journey less, in the same order.
-    commit_and_read = [
-        of.bundle_commit(dp, generation),
-        of.barrier(dp),
+    yield from (of.group_change(dp, "delete", group) for group in change["groups_delete"])
+
+
+def _commit(
+    session: SwitchSession, mods: list[Any], bundle_id: int, read_back: Sequence[Any] = ()
+) -> list[list[Any]]:
+    """All of them or none; the answers to `read_back`. Raises `ExchangeFailed`."""
+    dp = session.datapath
+    # What is read back rides behind the commit's barrier: one journey less, in the same order.
+    batch = [of.bundle_commit(dp, bundle_id), of.barrier(dp), *read_back]
+    places = range(_READ_BACK_AT, len(batch))
+    readers = {i: _flows_of for i in places if i != _READ_BACK_AT + _GROUPS_AT}
+    try:
+        session.exchange(of.bundle_of(dp, bundle_id, mods))
+        return session.exchange(batch, readers=readers)[_READ_BACK_AT:]
+    except ExchangeFailed:
+        _discard(session, bundle_id)
+        raise
+
+
+def _read_back(session: SwitchSession, change: Document, generation: int) -> list[Any]:
+    dp = session.datapath
+    return [
         of.flows_request(dp, OWNER_COOKIE | generation, OWNER_MASK | GENERATION_MASK),
         of.groups_request(dp),
-        *(of.flows_request(dp, flow=flow) for flow in deleted),
+        *(of.flows_request(dp, cookie, _ALL_BITS) for cookie in change["aliens_delete"]),
+        *(of.flows_request(dp, flow=f) for f in session.pace.through(change["flows_delete"])),
     ]
-    try:
-        session.exchange(of.bundle_of(dp, generation, mods))
-        _, _, *answers = session.exchange(commit_and_read)
-    except ExchangeFailed:
-        _discard(session, generation)
-        raise
-    _confirm_added(added, _flows(answers[0]))
-    _confirm_groups(change, answers[1])
-    for flow, replies in zip(deleted, answers[2:], strict=True):
-        if _key(flow) in {_key(f) for f in _flows(replies)}:
+
+
+def _confirm(session: SwitchSession, change: Document, answers: list[list[Any]]) -> None:
+    """Raises `ReadBackDiffers`."""
+    deleted, aliens = change["flows_delete"], change["aliens_delete"]
+    _confirm_added(session, change["flows_add"], answers[0])
+    _confirm_groups(change, answers[_GROUPS_AT])
+    flows_left = answers[_GROUPS_AT + 1 :]
+    for cookie, replies in zip(aliens, flows_left, strict=False):
+        left = {flow["table_id"] for reply in replies for flow in reply}
+        if left - {_INTERNAL_TABLE}:
+            raise ReadBackDiffers(f"flows with cookie {cookie:#x} were deleted and are still there")
+    for flow, replies in zip(deleted, flows_left[len(aliens) :], strict=True):
+        if any(_key(flow) == _key(left) for reply in replies for left in reply):
             raise ReadBackDiffers(f"flow {_key(flow)} was deleted and is still there")
 
 
@@ -153,9 +202,12 @@ def _discard(session: SwitchSession, bundle_id: int) -> None:
         return
 
 
-def _confirm_added(added: list[Document], installed: list[dict[str, Any]]) -> None:
-    found = {_key(flow): flow for flow in installed}
-    for flow in added:
+def _confirm_added(
+    session: SwitchSession, added: list[Document], replies: list[list[dict[str, Any]]]
+) -> None:
+    installed = (flow for reply in replies for flow in reply)
+    found = {_key(flow): flow for flow in session.pace.through(installed)}
+    for flow in session.pace.through(added):
         seen = found.get(_key(flow))
         if seen is None:
             raise ReadBackDiffers(f"flow {_key(flow)} was added and is not there")
@@ -165,8 +217,13 @@ def _confirm_added(added: list[Document], installed: list[dict[str, Any]]) -> No
             raise ReadBackDiffers(f"flow {_key(flow)}: sent {sent}, read {read}")
 
 
-def _flows(replies: list[Any]) -> list[dict[str, Any]]:
-    return [of.flow_read(stats) for reply in replies for stats in reply.body]
+def _flows_of(reply: Any) -> list[dict[str, Any]]:
+    return [of.flow_read(stats) for stats in reply.body]
+
+
+def _encoded_flows_of(reply: Any) -> list[orjson.Fragment]:
+    """One by one: encoding many at once would keep everybody waiting."""
+    return [orjson.Fragment(orjson.dumps(flow)) for flow in _flows_of(reply)]
 
 
 def _key(flow: Document) -> tuple[Any, ...]:
@@ -174,13 +231,14 @@ def _key(flow: Document) -> tuple[Any, ...]:
 
 
 def read_program(session: SwitchSession) -> dict[str, Any]:
-    """All flows, groups and meters of the switch, in the plain form."""
+    """All flows (encoded already), groups and meters of the switch, in the plain form."""
     dp = session.datapath
     flows, groups, meters = session.exchange(
-        [of.flows_request(dp), of.groups_request(dp), of.meter_config_request(dp)]
+        [of.flows_request(dp), of.groups_request(dp), of.meter_config_request(dp)],
+        readers={0: _encoded_flows_of},
     )
     return {
-        "flows": _flows(flows),
+        "flows": [flow for reply in flows for flow in reply],
         "groups": _groups(groups),
         "meters": [of.meter_read(config) for reply in meters for config in reply.body],
     }

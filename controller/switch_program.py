@@ -18,6 +18,8 @@ from typing import Any
 from controller.contracts.slices import TrafficClass
 
 OWNER = 0x486F
+DEBUG_OWNER = 0xDEB0
+"""Of flows that somebody adds on purpose, to look at something: they are left alone."""
 NO_SLICE = 0xFF
 OWNER_COOKIE = OWNER << 48
 OWNER_MASK = 0xFFFF << 48

@@ -2,18 +2,21 @@
 
 A switch handles a connection's messages in order, so when the barrier's reply is
 here, so are all answers and errors of what was sent before it.  Knows nothing of
-slices and imports neither Ryu nor eventlet: `Event` and `pause` are given to it.
+slices and imports neither Ryu nor eventlet: `Event` and `Pace` are given to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
+from controller.pacing import Pace
+
 TIMEOUT_S = 5.0
+"""Without a word of the switch; a long answer may take longer as a whole."""
 _CHUNK = 256
-"""Messages per send: even (a pair is never split), and small enough that other
-switches' echoes are answered in between."""
+"""Messages per write: even, because a pair is never split."""
 
 Message = Any
 
@@ -27,14 +30,29 @@ class ExchangeFailed(Exception):
     """The switch answered with errors, or not in time."""
 
 
-class Exchange:
-    """Messages on their way; `answers[i]` are the replies to message i."""
+Reader = Callable[[Message], Any]
 
-    def __init__(self, count: int, done: Event) -> None:
+
+class Exchange:
+    """Messages on their way; `answers[i]` are the replies to message i, as `readers[i]` made them.
+
+    A reader takes what is wanted out of a reply at once: thousands of Ryu's flow entries
+    are hundreds of megabytes.
+    """
+
+    def __init__(self, count: int, done: Event, readers: Mapping[int, Reader]) -> None:
+        self._readers = readers
         self.answers: list[list[Message]] = [[] for _ in range(count)]
         self.errors: list[str] = []
         self.done = done
         self.lost = False
+        self.heard = 0
+        """Answers and errors so far."""
+
+    def take(self, index: int, message: Message) -> None:
+        self.heard += 1
+        reader = self._readers.get(index)
+        self.answers[index].append(message if reader is None else reader(message))
 
 
 class SwitchSession:
@@ -46,29 +64,35 @@ class SwitchSession:
         number: int,
         barrier: Callable[[Any], Message],
         new_event: Callable[[], Event],
-        pause: Callable[[], None],
+        pace: Pace,
     ) -> None:
         self.datapath = datapath
         self.number = number
         """Counts connections, so that a reconnect is noticed."""
         self._barrier = barrier
         self._new_event = new_event
-        self._pause = pause
+        self.pace = pace
         self._waiting: dict[int, tuple[Exchange, int]] = {}
 
     def exchange(
-        self, messages: Sequence[Message], timeout_s: float = TIMEOUT_S
-    ) -> list[list[Message]]:
-        """Replies to each message. Raises `ExchangeFailed` with the switch's reasons."""
+        self,
+        messages: Iterable[Message],
+        timeout_s: float = TIMEOUT_S,
+        readers: Mapping[int, Reader] = MappingProxyType({}),
+    ) -> list[list[Any]]:
+        """Replies to each message, taken by the reader of its place if it has one.
+
+        Raises `ExchangeFailed` with the switch's reasons.
+        """
         batch = [*messages, self._barrier(self.datapath)]
-        exchange = Exchange(len(batch), self._new_event())
+        exchange = Exchange(len(batch), self._new_event(), readers)
         xids = []
-        for index, message in enumerate(batch):
+        for index, message in self.pace.through(enumerate(batch)):
             xids.append(self.datapath.set_xid(message))
             self._waiting[xids[-1]] = exchange, index
         try:
             self._send(batch)
-            exchange.done.wait(timeout_s)
+            _await(exchange, timeout_s)
         finally:
             for xid in xids:
                 self._waiting.pop(xid, None)
@@ -84,9 +108,9 @@ class SwitchSession:
         """Each chunk in one write, so that the switch finds it whole."""
         for start in range(0, len(batch), _CHUNK):
             if start:
-                self._pause()
+                self.pace.pause()
             buffer = bytearray()
-            for message in batch[start : start + _CHUNK]:
+            for message in self.pace.through(batch[start : start + _CHUNK]):
                 message.serialize()
                 buffer += message.buf
             if not self.datapath.send(bytes(buffer)):
@@ -97,7 +121,7 @@ class SwitchSession:
         exchange, index = self._waiting.get(xid, (None, 0))
         if exchange is None:
             return
-        exchange.answers[index].append(message)
+        exchange.take(index, message)
         if index == len(exchange.answers) - 1:
             exchange.done.set()
 
@@ -106,6 +130,7 @@ class SwitchSession:
         exchange, index = self._waiting.get(xid, (None, 0))
         if exchange is None:
             return
+        exchange.heard += 1
         exchange.errors.append(reason)
         if index == len(exchange.answers) - 1:
             exchange.done.set()
@@ -115,3 +140,12 @@ class SwitchSession:
         for exchange, _ in list(self._waiting.values()):
             exchange.lost = True
             exchange.done.set()
+
+
+def _await(exchange: Exchange, timeout_s: float) -> None:
+    """Until its end, or until the switch has said nothing for `timeout_s`."""
+    heard = -1
+    while heard != exchange.heard:
+        heard = exchange.heard
+        if exchange.done.wait(timeout_s):
+            return

@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controller.contracts import rpc
@@ -63,8 +63,8 @@ class Switches:
         self._cookies: dict[str, list[int]] = {}
         self.ryu_status: RyuStatus | None = None
         """As of the last question; None while Ryu does not answer."""
-        self.foreign: dict[str, int] = {}
-        """Switch -> flows in it that are not ours, at the last reading."""
+        self.debug_flows: dict[str, int] = {}
+        """Switch -> flows in it that somebody added for debugging, at the last reading."""
 
     # -- changing ---------------------------------------------------------------
 
@@ -181,18 +181,18 @@ class Switches:
         """Read what is installed, send the difference to `state`."""
         async with self.holding([switch]):
             try:
-                installed, foreign = await self._ryu.read(switch)
+                installed, strangers = await self._ryu.read(switch)
             except rpc.RpcError as error:
                 return Reconciled(switch, False, str(error), Change(switch))
-            self.foreign[switch] = foreign
+            self.debug_flows[switch] = strangers.debug_flows
             intended = compile_switch(self.network, self.state, switch)
             self._cookies[switch] = intended.counted_cookies()
             self._remember_meters(switch, intended.meters.values())
-            change = difference(installed, intended)
+            missing = difference(installed, intended)
+            change = replace(missing, aliens_delete=strangers.alien_cookies)
             answers = await self.send({switch: change})
         answer = answers[switch]
-        note = f"; {foreign} flows are not ours" if foreign else ""
-        return Reconciled(switch, answer.confirmed, answer.detail + note, change)
+        return Reconciled(switch, answer.confirmed, answer.detail, change)
 
     async def verified(self, switch: str) -> Reconciled | None:
         """As `reconcile`, but nobody waits while a switch that is in order is read.
@@ -200,15 +200,16 @@ class Switches:
         None when somebody is changing it: then what was read says nothing.
         """
         try:
-            installed, foreign = await self._ryu.read(switch)
+            installed, strangers = await self._ryu.read(switch)
         except rpc.RpcError as error:
             return Reconciled(switch, False, str(error), Change(switch))
         if self._locks[switch].locked():
             return None
-        change = difference(installed, compile_switch(self.network, self.state, switch))
+        missing = difference(installed, compile_switch(self.network, self.state, switch))
+        change = replace(missing, aliens_delete=strangers.alien_cookies)
         if not change.is_empty:
             return await self.reconcile(switch)
-        self.foreign[switch] = foreign
+        self.debug_flows[switch] = strangers.debug_flows
         return Reconciled(switch, True, change.words(), change)
 
     # -- counting -----------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 Three questions, asked again and again: did a switch or Ryu come back (four times
 a second); did anybody touch flows, groups or meters (each switch every 2 s, by a
-cheap fingerprint, then properly); did anybody touch queues (every 2 s).  Only what
-carries our cookie is repaired; other people's flows are left alone and told.
+cheap fingerprint, then properly); did anybody touch queues (every 2 s).  What carries
+the cookie of debugging is left alone and told; every other flow is as intended or goes.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Watch:
         if found == self._seen.get(switch) or switch not in self._switches.connected:
             return
         # Seen before the proper read: what changes in between shows at the next look.
-        foreign_before = self._switches.foreign.get(switch, 0)
+        debug_before = self._switches.debug_flows.get(switch, 0)
         done = await self._switches.verified(switch)
         if done is None:
             return
@@ -114,9 +114,9 @@ class Watch:
         else:
             kind = RepairKind.REPAIRED if done.confirmed else RepairKind.NOT_RECONCILED
             self._repairs.note(kind, switch, done.detail)
-        foreign = self._switches.foreign.get(switch, 0)
-        if foreign > foreign_before:
-            self._repairs.note(RepairKind.FOREIGN, switch, f"{foreign} flows are not ours")
+        debug = self._switches.debug_flows.get(switch, 0)
+        if debug > debug_before:
+            self._repairs.note(RepairKind.DEBUG, switch, f"{debug} flows for debugging were added")
 
     def alarms(self) -> list[str]:
         """What is wrong now, beside what was repaired lately."""
@@ -127,8 +127,8 @@ class Watch:
             away = self._switches.network.switches.keys() - set(self._switches.connected)
             found += [f"switch {name} is not connected to Ryu" for name in sorted(away)]
         found += [
-            f"switch {name} carries {count} flows that are not ours"
-            for name, count in sorted(self._switches.foreign.items())
+            f"switch {name} carries {count} flows for debugging"
+            for name, count in sorted(self._switches.debug_flows.items())
             if count
         ]
         found += [f"wire {name} is down ({ends})" for name, ends in self._dead_wires.items()]

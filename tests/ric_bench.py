@@ -28,6 +28,7 @@ from controller.twins.report_values import rows_of, samples_of
 from controller.twins.series import Query, answer
 from tests.conftest import free_port
 from tests.ric_inventory import ric_inventory
+from tests.sample_aggregates import datagram_of, sample_aggregate, slice_demand
 from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -190,11 +191,8 @@ class RunningRic:
 
     def send_aggregate(self, edge_index: int = 0, **changes: Any) -> dict[str, Any]:
         """As the local controller of `ap1` sends one now; returns its content."""
-        now_ns = time.time_ns()
-        document = {
-            "trace_id": f"trace-{now_ns}",
-            "edge": "edge1",
-            "cell_id": "ap1",
+        now_ns = time.time_ns() // 1000 * 1000  # microseconds are sent
+        content = {
             "window": now_ns // 1_000_000,
             "period_ms": 1,
             "completed_at_ns": now_ns,
@@ -202,23 +200,21 @@ class RunningRic:
             "users_reported": 1,
             "users_expected": 1,
             "slices": [
-                {
-                    "slice_id": 1,
-                    "users": 1,
-                    "demand_kbps": 11_000.0,
-                    "goodput_kbps": 8000.0,
-                    "loss_ratio": 0.2,
-                    "owd_p95_ms": 30.0,
-                }
+                slice_demand(1, 11_000.0, goodput_kbps=8000.0, loss_ratio=0.2, owd_p95_ms=30.0)
             ],
             **changes,
         }
+        aggregate = sample_aggregate(**content)
+        self.send_datagram(datagram_of(aggregate, cells=self.inventory.cells), edge_index)
+        return aggregate.model_dump(mode="json")
+
+    def send_datagram(self, datagram: bytes, edge_index: int = 0) -> None:
+        """From the address of that edge to the centre."""
         centre = self.inventory.host("centre").netns_path
         sender = make_in_namespace(centre, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         with sender:
             sender.bind((edge_ip(edge_index), 0))
-            sender.sendto(json.dumps(document).encode(), (CENTRE_IP, CENTRE_UDP_PORT))
-        return document
+            sender.sendto(datagram, (CENTRE_IP, CENTRE_UDP_PORT))
 
     def stop(self) -> tuple[int, str]:
         """Ends it like the supervisor does; exit status and what it printed."""

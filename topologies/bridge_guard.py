@@ -141,7 +141,8 @@ def only(plan: Plan, switches: tuple[str, ...]) -> Plan:
 
 class BridgeGuard:
     """`vsctl` runs ovs-vsctl; `make` builds what a (part of a) plan says, `make_queues` the queue
-    trees of ports; both with their filters."""
+    trees of ports; both with their filters.  `hold` is told before bridges are made anew: which,
+    and the interfaces of others that lead to them; `made` after it."""
 
     def __init__(
         self,
@@ -150,12 +151,15 @@ class BridgeGuard:
         vsctl: Callable[[list[str]], str],
         make: Callable[[Plan], None],
         make_queues: Callable[[Sequence[Port]], None],
+        hold: Callable[[Sequence[str], Sequence[str]], None] = lambda bridges, towards: None,
+        made: Callable[[], object] = lambda: None,
     ) -> None:
         self._plan = plan
         self._target = target
         self._vsctl = vsctl
         self._make = make
         self._make_queues = make_queues
+        self._hold, self._made = hold, made
 
     def repair(self) -> tuple[str, ...]:
         """Look once, put back what is not as planned; what it was, one line each.
@@ -164,9 +168,12 @@ class BridgeGuard:
         """
         found = damage(self._plan, self._target, configuration(self._vsctl(READ_CONFIGURATION)))
         if found.bridges:
+            towards = [p.interface for p in self._plan.ports if p.peer in found.bridges]
+            self._hold(found.bridges, towards)
             for name in found.bridges:
                 self._vsctl(["--if-exists", "del-br", name])
             self._make(only(self._plan, found.bridges))
+            self._made()
         if found.bare:
             self._make_queues([p for p in self._plan.ports if p.interface in found.bare])
         for name, row in found.rogues:

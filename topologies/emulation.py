@@ -187,6 +187,7 @@ class Emulation:
             try:
                 restarted = self.ovs.restart_dead()
                 restarted += self.supervisor.restart_dead(time.monotonic())
+                await asyncio.to_thread(self.ovs.wire_watch.resume)
             except (EmulationError, OSError) as error:
                 self.repairs.note("not_restarted", str(error))
                 restarted = []
@@ -218,7 +219,13 @@ class Emulation:
         target = controller_target(self.inventory.openflow_tcp_port)
         network = self.network
         guard = BridgeGuard(
-            network.plan, target, self.ovs.vsctl, network.remake, network.remake_queues
+            network.plan,
+            target,
+            self.ovs.vsctl,
+            network.remake,
+            network.remake_queues,
+            self.ovs.hold_wires,
+            self.ovs.enlarge_send_buffers,
         )
         while not self.stopped.is_set():
             with contextlib.suppress(EmulationError):  # Open vSwitch is away: supervise's work
@@ -241,6 +248,7 @@ class Emulation:
                 *self.ovs.status(),
             ],
             "repairs": self.repairs.recent(),
+            "wires_held": self.ovs.wire_watch.is_held,
         }
 
     def attached(self, ue_id: str, cell_id: str) -> None:

@@ -18,10 +18,12 @@ from pathlib import Path
 
 from controller.contracts.run_folder import RunFolder
 from topologies import packet_sockets
+from topologies.database_door import DatabaseDoor
 from topologies.errors import CommandError, RequirementError, SwitchError
 from topologies.manifest import RUN_ID_VARIABLE, Manifest
 from topologies.namespaces import inside, named_path, run, same
 from topologies.processes import is_running
+from topologies.wire_watch import WireWatch
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _STOP_TIMEOUT_S = 3.0
@@ -30,6 +32,9 @@ _NICENESS = -10
 _WMEM_DEFAULT = Path("/proc/sys/net/core/wmem_default")
 _TEST_FRAME = "0200000000fd" + "0200000000fc" + "88b5" + "00" * 46
 """Local experimental ethertype, addressed to nobody."""
+
+_DOORS = 8
+"""vswitchd begins anywhere among its databases; this often at the door."""
 
 MEGAFLOW_LIMIT = 20_000
 """Cached flows of all bridges: a host that never sends two frames alike makes one a frame, and
@@ -63,6 +68,8 @@ class PrivateOvs:
         self._manifest = manifest
         self._database = Daemon("ovsdb-server")
         self._switch = Daemon("ovs-vswitchd")
+        self._door = DatabaseDoor(self._door_socket, run_folder.ovsdb_socket)
+        self.wire_watch = WireWatch(self.appctl)
         self._send_buffer_bytes = packet_sockets.LEAST_SEND_BUFFER_BYTES
         self._machine_namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -78,6 +85,7 @@ class PrivateOvs:
         database = self._run.ovs / "conf.db"
         self._command("ovsdb-tool", "create", str(database), str(SCHEMA))
         self._start_database(database)
+        self._door.open()
         self._command("ovs-vsctl", "--no-wait", "init")
         # Two threads next to the forwarding one: more only fight it for two cores.
         self._command(
@@ -92,6 +100,7 @@ class PrivateOvs:
         """End both; taps of bridges vanish with vswitchd. Not to be used afterwards."""
         for daemon in (self._switch, self._database):
             self._end(daemon)
+        self._door.close()
         if self._machine_namespace >= 0:
             os.close(self._machine_namespace)
             self._machine_namespace = -1
@@ -108,9 +117,14 @@ class PrivateOvs:
         self.enlarge_send_buffers(self._send_buffer_bytes)
 
     def restart_dead(self) -> list[str]:
-        """Start again what died; returns the names. The database file survives."""
+        """Start again what died; returns the names. The database file survives.
+
+        Detours wait meanwhile: vswitchd stands still while it takes a new database over.
+        """
         restarted = []
         if self._database.pid and not self._database.alive:
+            if self._switch.alive:
+                self.wire_watch.hold(ready=self._has_taken_over)
             self._start_database(self._run.ovs / "conf.db")
             self._database.restarts += 1
             restarted.append(self._database.name)
@@ -118,6 +132,15 @@ class PrivateOvs:
             self.restart_vswitchd()
             restarted.append(self._switch.name)
         return restarted
+
+    def _has_taken_over(self) -> bool:
+        """Has vswitchd reconfigured itself from the database that was started last?"""
+        mark = f"external_ids:database-restarts={self._database.restarts}"
+        try:
+            self._command("ovs-vsctl", "--timeout=1", "set", "Open_vSwitch", ".", mark)
+        except SwitchError:
+            return False
+        return True
 
     @property
     def vswitchd_pid(self) -> int:
@@ -198,6 +221,18 @@ class PrivateOvs:
     def appctl(self, *arguments: str) -> str:
         return self._command("ovs-appctl", "--timeout=10", "-t", self._control_socket(), *arguments)
 
+    def hold_wires(self, bridges: Sequence[str], towards: Sequence[str]) -> None:
+        """While bridges are made anew, nobody takes a detour over one that has no rules yet.
+
+        `towards`: the interfaces of other bridges that lead to them.
+        """
+
+        def have_rules() -> bool:
+            shown = [self.ofctl("dump-aggregate", name) for name in bridges]
+            return all(int(words.rpartition("flow_count=")[2]) > 0 for words in shown)
+
+        self.wire_watch.hold(towards, have_rules)
+
     def _control_socket(self) -> str:
         return str(self._run.ovs / f"{self._switch.name}.{self._switch.pid}.ctl")
 
@@ -223,7 +258,14 @@ class PrivateOvs:
         options = ["--disable-system-route"]
         if not self._with_kernel_datapath:
             options.append("--disable-system")
-        self._launch(self._switch, f"unix:{self._run.ovsdb_socket}", *options)
+        # With several to choose from it tries the next at once, else after a second; the last
+        # is there for the case that the door is gone with its process.
+        databases = [f"unix:{self._door_socket}"] * _DOORS + [f"unix:{self._run.ovsdb_socket}"]
+        self._launch(self._switch, ",".join(databases), *options)
+
+    @property
+    def _door_socket(self) -> Path:
+        return self._run.ovs / "door.sock"
 
     def _launch(self, daemon: Daemon, *arguments: str) -> None:
         """Start detached: the command returns once the daemon serves its first round."""

@@ -8,8 +8,9 @@ applications really sent and received.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from topologies.user_reports import FlowTable, Totals
 
@@ -27,11 +28,10 @@ def course_deg(before_m: PositionM, after_m: PositionM) -> float | None:
     return round(math.degrees(math.atan2(east_m, north_m)) % 360, 2)
 
 
-def operations(table: FlowTable, totals: Totals, flow_ids: Iterable[int]) -> int:
-    """Messages sent and received so far by the user's own end of these flows."""
-    return sum(
-        int(totals["sent_packets" if table.is_up[i] else "received_packets"][i]) for i in flow_ids
-    )
+def operations(table: FlowTable, totals: Totals) -> int:
+    """Messages sent and received so far by the user's own end of its flows."""
+    own = np.where(table.is_up, totals["sent_packets"], totals["received_packets"])
+    return int(own.sum())
 
 
 class Instruments:
@@ -41,7 +41,7 @@ class Instruments:
         self._fixes: dict[int, tuple[PositionM, float]] = {}
 
     def read(
-        self, index: int, here_m: PositionM, table: FlowTable, totals: Totals, flow_ids: list[int]
+        self, index: int, here_m: PositionM, table: FlowTable, totals: Totals
     ) -> dict[str, Any]:
         """Fields of a `UserReport`; the heading is missing while the user stands."""
         before_m, come_m = self._fixes.get(index, (here_m, 0.0))
@@ -51,5 +51,5 @@ class Instruments:
         return {
             **({} if heading is None else {"heading_deg": heading}),
             "odometer_m": round(come_m, 3),
-            "operations": operations(table, totals, flow_ids),
+            "operations": operations(table, totals),
         }

@@ -1,9 +1,9 @@
 """The user agents' process (VL1): every user's twin report, as a packet of that user.
 
 `python -m topologies.user_agents RUN_FOLDER`.  One process and one thread for all
-users; each user has a UDP socket made in its own namespace.  At the end of a
-period the counters are read once for all users of that period; their reports
-leave one after the other, each at its user's fixed stagger.  Controlled at
+users; each user has a UDP socket made in its own namespace.  After the end of a
+period users report one after the other, each at its fixed stagger, from counters and
+radio as they are at that moment: what waits to be sent would be old.  Controlled at
 `agents.sock`: status, configure {kind or ue_id, report_period_ms} (an agent that keeps to no
 model, for tests).  What twin models want comes over the network: `agent_orders`.
 """
@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,13 +45,14 @@ from topologies.traffic.counters import FlowCounters
 from topologies.traffic.scheduling import be_punctual
 from topologies.use_case import Instruments
 from topologies.user_reports import (
-    FlowRates,
     Header,
     Radio,
+    Totals,
     flow_rates,
     flow_reports,
     flow_table,
     next_boundary_ns,
+    part_of,
     report_document,
     sequence_numbers,
     stagger_ns,
@@ -73,16 +73,10 @@ def control_socket(run: RunFolder) -> Path:
 
 @dataclass(frozen=True)
 class Pending:
-    """One user's report, measured and waiting for its stagger.
-
-    The radio is read when it leaves: reading all users' at once would hold up the
-    first.  So radio values are up to a stagger newer than the report says.
-    """
+    """One user's report, waiting for its stagger to be measured and sent."""
 
     user_index: int
     period_ms: int
-    measured_at_ns: int
-    rates: FlowRates
 
 
 class UserAgents:
@@ -92,8 +86,10 @@ class UserAgents:
         self._users = inventory.users
         self._radio = RadioState.open(run.radio_state)
         self._flow_counts = FlowCounts(FlowCounters.open(run.flow_counters), inventory)
-        self._table = flow_table(self._flow_counts.flows)
-        self._before = self._flow_counts.snapshot(u.ue_id for u in self._users)
+        table = flow_table(self._flow_counts.flows)
+        self._flow_ids = [table.by_user.get(u.ue_id, []) for u in self._users]
+        self._tables = [part_of(table, flow_ids) for flow_ids in self._flow_ids]
+        self._before = [self._counts_of(index) for index in range(len(self._users))]
         self._sequences = sequence_numbers(run.path / "agents.seq", len(self._users))
         self._instruments = Instruments()
         self._sockets = open_sockets(inventory)
@@ -137,7 +133,7 @@ class UserAgents:
             if isinstance(work, Pending):
                 self._send(work, due_ns)
             elif work in self._groups:
-                self._measure(work)
+                self._line_up(work)
                 self._push(next_boundary_ns(time.time_ns(), work), work)
 
     def _push(self, due_ns: int, work: Pending | int) -> None:
@@ -157,24 +153,24 @@ class UserAgents:
 
     # -- reports ------------------------------------------------------------
 
-    def _measure(self, period_ms: int) -> None:
-        """Read the counters for every user of this period; their reports are due soon."""
+    def _line_up(self, period_ms: int) -> None:
+        """A period has ended: reports of its users are due soon."""
         now_ns = time.time_ns()
         boundary_ns = now_ns - now_ns % (period_ms * 1_000_000)
-        group = self._groups[period_ms]
-        rates = self._rates_of(group)
-        for index in group:
-            pending = Pending(index, period_ms, now_ns, rates)
+        for index in self._groups[period_ms]:
             self._waiting.add(index)
-            self._push(boundary_ns + stagger_ns(index, period_ms), pending)
+            due_ns = boundary_ns + stagger_ns(index, period_ms)
+            self._push(due_ns, Pending(index, period_ms))
 
-    def _rates_of(self, group: Sequence[int]) -> FlowRates:
-        """Since they were measured last."""
-        after = self._flow_counts.snapshot(self._users[index].ue_id for index in group)
-        rates = flow_rates(self._table, self._before, after)
-        flow_ids = [i for u in group for i in self._table.by_user.get(self._users[u].ue_id, [])]
-        self._before[flow_ids] = after[flow_ids]
-        return rates
+    def _counts_of(self, index: int) -> Totals:
+        return self._flow_counts.snapshot(self._users[index].ue_id, self._flow_ids[index])
+
+    def _flows_of(self, index: int) -> list[dict[str, Any]]:
+        """`FlowReport`s of one user: since it was measured last."""
+        table, after = self._tables[index], self._counts_of(index)
+        rates = flow_rates(table, self._before[index], after)
+        self._before[index] = after
+        return flow_reports(table, rates, range(len(after)))
 
     def _radio_of(self, index: int) -> Radio | None:
         """None until the emulation has written the user's row."""
@@ -202,12 +198,11 @@ class UserAgents:
         user = self._users[index]
         self._sequences[index] += 1
         sequence = int(self._sequences[index])
-        header = Header(user.ue_id, user.kind, sequence, pending.measured_at_ns, pending.period_ms)
-        flow_ids = self._table.by_user.get(user.ue_id, [])
-        flows = flow_reports(self._table, pending.rates, flow_ids)
+        header = Header(user.ue_id, user.kind, sequence, time.time_ns(), pending.period_ms)
+        flows = self._flows_of(index)
         settings = self._settings[index]
         document = report_document(header, radio, flows) | self._instruments.read(
-            index, radio.position_m, self._table, self._before, flow_ids
+            index, radio.position_m, self._tables[index], self._before[index]
         )
         document = fitted(document, settings, self._in_full[index])
         self._in_full[index] = False
@@ -264,9 +259,8 @@ class UserAgents:
         """With a measurement of now; a user whose report waits for its moment sends that one."""
         if index in self._waiting:
             return
-        now_ns = time.time_ns()
         self._counts["polled"] += 1
-        self._send(Pending(index, self._periods_ms[index], now_ns, self._rates_of([index])), now_ns)
+        self._send(Pending(index, self._periods_ms[index]), time.time_ns())
 
     def _refuse(self, user: User, size_bytes: int) -> None:
         if not self._counts["too_large"]:

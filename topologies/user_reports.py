@@ -75,6 +75,19 @@ def flow_table(flows: Sequence[Mapping[str, Any]]) -> FlowTable:
     )
 
 
+def part_of(table: FlowTable, flow_ids: Sequence[int]) -> FlowTable:
+    """Of these flows only, numbered from 0."""
+    return FlowTable(
+        services=[table.services[i] for i in flow_ids],
+        slice_ids=[table.slice_ids[i] for i in flow_ids],
+        is_up=table.is_up[[*flow_ids]],
+        is_tcp=table.is_tcp[[*flow_ids]],
+        l2_bytes=table.l2_bytes[[*flow_ids]],
+        payload_bytes=table.payload_bytes[[*flow_ids]],
+        by_user={},
+    )
+
+
 def flow_rates(table: FlowTable, before: Totals, after: Totals) -> FlowRates:
     """Rates between two moments of the cumulative counters.
 

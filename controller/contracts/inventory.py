@@ -205,7 +205,8 @@ class HandoverConfig(Strict):
 
 class TwinConfig(Strict):
     report_period_ms: int = 500
-    history_length: int = 600
+    history_length: int = 60
+    """Reports kept with a user's twin, and points of each attribute of a slice's or cell's."""
     budget: TwinBudget | None = None
 
 

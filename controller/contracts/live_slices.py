@@ -10,11 +10,13 @@ after a restart.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from controller.contracts.addressing import service_ip, session_ip
 from controller.contracts.inventory import Address, Host, Inventory, Service, Session, User
@@ -27,6 +29,8 @@ from controller.contracts.slices import (
     Strict,
     TrafficClass,
 )
+
+log = logging.getLogger(__name__)
 
 RateMbps = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -179,17 +183,35 @@ def parse(live: list[dict[str, object]]) -> list[LiveSlice]:
 
 
 def remember(run: RunFolder, live: Sequence[LiveSlice]) -> None:
-    """Whole or not at all: a process that reads meanwhile sees the old or the new file."""
-    fresh = run.live_slices.with_suffix(".new")
+    """Whole or not at all: a process that reads meanwhile sees the old or the new file.
+
+    The one before is kept beside it.  Raises `OSError`.
+    """
+    path = run.live_slices
+    fresh, kept = path.with_suffix(".new"), path.with_suffix(".kept")
     fresh.write_bytes(_LIVE.dump_json(list(live)))
-    os.replace(fresh, run.live_slices)
+    if path.exists():
+        kept.unlink(missing_ok=True)
+        os.link(path, kept)
+        os.replace(kept, _previous(run))
+    os.replace(fresh, path)
+
+
+def _previous(run: RunFolder) -> Path:
+    return run.live_slices.with_suffix(".previous")
 
 
 def current_inventory(run: RunFolder) -> Inventory:
-    """The inventory with the slices of the moment: what a (re)starting process works on."""
+    """The inventory with the slices of the moment: what a (re)starting process works on.
+
+    With those before the last change where the file of the moment is damaged.
+    """
     inventory = Inventory.load(run.inventory)
-    try:
-        live = _LIVE.validate_json(run.live_slices.read_bytes())
-    except FileNotFoundError:
-        return inventory
-    return inventory_with(inventory, live)
+    for path in (run.live_slices, _previous(run)):
+        try:
+            return inventory_with(inventory, _LIVE.validate_json(path.read_bytes()))
+        except FileNotFoundError:
+            return inventory
+        except ValidationError as error:
+            log.error("%s is damaged, the one before counts: %s", path, error)
+    return inventory

@@ -73,6 +73,7 @@ class ModelControl:
         self._settings: dict[str, tuple[TwinSettings, AgentSettings]] = {}
         self._slices = inventory.slices
         self._of_slices: dict[int, SliceTwinSettings] | None = None
+        self._shared: dict[tuple[object, ...], tuple[TwinSettings, AgentSettings]] = {}
         self._polls: dict[str, asyncio.TimerHandle] = {}
         self.counts: Counter[str] = Counter()
 
@@ -89,15 +90,24 @@ class ModelControl:
                 s_nssais=tuple(str(s.s_nssai) for s in user.sessions),
                 edge=self._edge,
             )
-            settings = resolve(
-                model_of(self._models, user.kind),
-                subject,
-                self._overrides,
-                self._twins.report_period_ms,
-                self._twins.history_length,
-            )
-            found = self._settings[ue_id] = (settings, agent_settings(settings))
+            # 10 kB of documents: users of one type and the same slices share them.
+            own = ue_id if any(o.ue_id == ue_id for o in self._overrides) else None
+            key = (subject.type, subject.s_nssais, own)
+            found = self._shared.get(key)
+            if found is None:
+                found = self._shared[key] = self._resolve(subject)
+            self._settings[ue_id] = found
         return found
+
+    def _resolve(self, subject: Subject) -> tuple[TwinSettings, AgentSettings]:
+        settings = resolve(
+            model_of(self._models, subject.type),
+            subject,
+            self._overrides,
+            self._twins.report_period_ms,
+            self._twins.history_length,
+        )
+        return settings, agent_settings(settings)
 
     def configure(self, overrides: Iterable[Override]) -> dict[str, int]:
         """Replaces all overrides; users here are told at once.  Answers how many were."""
@@ -105,6 +115,7 @@ class ModelControl:
         self._of_slices = None
         before = {ue_id: agent.version for ue_id, (_, agent) in self._settings.items()}
         self._settings.clear()
+        self._shared.clear()
         changed = [
             ue_id
             for ue_id in self._users

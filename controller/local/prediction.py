@@ -1,13 +1,14 @@
 """Local processing (VL3): where users will be and what they will ask for, by ONNX models.
 
-Once a report period all users that reported are forecast in one batch per model; the
-result is written into their twins with horizon and quantiles.  Every forecast is also
-compared with what was then reported, beside persistence, so that a testbed says of
-itself what its forecasts are worth.
+Once a report period all users that reported are forecast, in batches; the result is
+written into their twins with horizon and quantiles.  Every forecast is also compared
+with what was then reported, beside persistence, so that a testbed says of itself what
+its forecasts are worth.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,9 @@ from controller.local.tracks import Track
 from controller.twins.level_one import Prediction
 
 MOBILITY, DEMAND = "mobility_forecast", "demand_forecast"
+
+BATCH_USERS = 32
+"""As fast per user as 500 at once, for a tenth of onnxruntime's memory (3 MB instead of 34)."""
 
 # The models' contracts (models/*/model.json), which a contract test holds these to.
 STEP_S = 0.5
@@ -53,9 +57,9 @@ class Predictor:
         self.made = 0
 
     def observe(self, report: UserReport) -> None:
-        track = self._tracks.setdefault(report.ue_id, Track())
+        track = self._track(report.ue_id)
         track.add(report)
-        if track.samples:
+        if len(track):
             self._fresh.add(report.ue_id)
         self.scores.observe(report)
 
@@ -67,10 +71,15 @@ class Predictor:
     def adopt(self, reports: Iterable[UserReport]) -> None:
         """The history of a twin that moved here: forecasts go on without a gap."""
         for report in reports:
-            track = self._tracks.setdefault(report.ue_id, Track())
-            newer = [s for s in track.samples if s.at_ns > report.measured_at_ns]
-            if not newer:
+            track = self._track(report.ue_id)
+            if not len(track) or track.newest_at_ns <= report.measured_at_ns:
                 track.add(report)
+
+    def _track(self, ue_id: str) -> Track:
+        track = self._tracks.get(ue_id)
+        if track is None:
+            track = self._tracks[ue_id] = Track()
+        return track
 
     def predict(
         self, capacity_kbps: Mapping[str, float], now_ns: int
@@ -82,17 +91,27 @@ class Predictor:
         users = sorted(self._fresh & capacity_kbps.keys())
         self._fresh.clear()
         found: dict[str, dict[str, Prediction]] = {ue_id: {} for ue_id in users}
+        for first in range(0, len(users), BATCH_USERS):
+            self._predict(users[first : first + BATCH_USERS], capacity_kbps, now_ns, found)
+        self.made += sum(len(of_user) for of_user in found.values())
+        return found
+
+    def _predict(
+        self,
+        users: list[str],
+        capacity_kbps: Mapping[str, float],
+        now_ns: int,
+        found: dict[str, dict[str, Prediction]],
+    ) -> None:
+        """Of one batch, into `found`."""
         for ue_id, place in self._places(users).items():
             found[ue_id]["user.location_m"] = self._of_place(place, now_ns)
             self.scores.place(ue_id, place.origin_m, place.displacement_m[1], now_ns)
         for (ue_id, service), quantiles in self._demands(users, capacity_kbps).items():
-            found[ue_id][f"services.{service}.down.demand_kbps"] = self._of_demand(
-                quantiles, now_ns
-            )
-            last_kbps = self._tracks[ue_id].samples[-1].demand_kbps[service]
+            name = sys.intern(f"services.{service}.down.demand_kbps")  # every twin has it
+            found[ue_id][name] = self._of_demand(quantiles, now_ns)
+            last_kbps = self._tracks[ue_id].last_kbps(service)
             self.scores.demand(ue_id, service, last_kbps, quantiles[0], now_ns)
-        self.made += sum(len(of_user) for of_user in found.values())
-        return found
 
     def report(self) -> dict[str, Any]:
         """Forecasts made, and what they were worth: mean errors beside persistence's."""
@@ -154,7 +173,7 @@ class Predictor:
             }
             for row, horizon_ms in enumerate(MOBILITY_HORIZONS_MS)
         ]
-        return Prediction(now_ns, self._mobility.source, tuple(horizons))
+        return Prediction.of(now_ns, self._mobility.source, horizons)
 
     def _of_demand(self, quantiles: list[float], now_ns: int) -> Prediction:
         named = zip(DEMAND_QUANTILES, quantiles, strict=True)
@@ -163,4 +182,4 @@ class Predictor:
             "value": round(quantiles[0], 3),
             "quantiles": {str(level): round(value, 3) for level, value in named},
         }
-        return Prediction(now_ns, self._demand.source, (horizon,))
+        return Prediction.of(now_ns, self._demand.source, [horizon])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterable
 
@@ -24,7 +25,8 @@ class Observations:
         self.send_errors = 0
         self._accepted_by_second: dict[int, int] = {}
         self._arrivals_ns: dict[str, int] = {}
-        self._inter_arrivals_ms: dict[str, deque[float]] = {}
+        self._inter_arrivals_ms: dict[str, array[float]] = {}
+        """Single precision: 0.5 kB a user, and good to 0.1 us below a second."""
         self._reactions_ms: deque[float] = deque(maxlen=REACTIONS_KEPT)
 
     def accept(self, ue_id: str, arrived_at_ns: int) -> None:
@@ -39,8 +41,12 @@ class Observations:
         before_ns = self._arrivals_ns.get(ue_id)
         self._arrivals_ns[ue_id] = arrived_at_ns
         if before_ns is not None:
-            ring = self._inter_arrivals_ms.setdefault(ue_id, deque(maxlen=INTER_ARRIVALS_KEPT))
-            ring.append((arrived_at_ns - before_ns) / 1e6)
+            recent = self._inter_arrivals_ms.get(ue_id)
+            if recent is None:
+                recent = self._inter_arrivals_ms[ue_id] = array("f")
+            recent.append((arrived_at_ns - before_ns) / 1e6)
+            if len(recent) > INTER_ARRIVALS_KEPT:
+                del recent[0]
 
     def leave(self, ue_id: str) -> None:
         """The user's absence is no inter-arrival time."""

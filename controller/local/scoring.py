@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from array import array
 from dataclasses import dataclass, field
 
 from controller.contracts.twin_messages import UserReport
@@ -33,22 +33,49 @@ class Sum:
         return self.naive_error / self.samples if self.samples else None
 
 
-@dataclass
-class _Demand:
-    due_ns: int
-    naive_kbps: float
-    median_kbps: float
-    highest_kbps: float = 0.0
+@dataclass(slots=True)
+class _Pending:
+    """Forecasts whose time has not come, oldest first: when each is due, and `width` numbers."""
+
+    width: int
+    due_ns: array[int] = field(default_factory=lambda: array("q"))
+    numbers: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, due_ns: int, *numbers: float) -> None:
+        self.due_ns.append(due_ns)
+        self.numbers.extend(numbers)
+        if len(self.due_ns) > WAITING_PER_USER:
+            self.pop()
+
+    def is_due(self, at_ns: int) -> bool:
+        return bool(self.due_ns) and self.due_ns[0] <= at_ns
+
+    def pop(self) -> tuple[int, list[float]]:
+        """The oldest one."""
+        due_ns, numbers = self.due_ns[0], self.numbers[: self.width].tolist()
+        del self.due_ns[0], self.numbers[: self.width]
+        return due_ns, numbers
 
 
-@dataclass
+def _places() -> _Pending:
+    """Where the user was, and where it is forecast to be: x, y each."""
+    return _Pending(4)
+
+
+def _demands() -> _Pending:
+    """Persistence's and the forecast's demand, and the highest reported since."""
+    return _Pending(3)
+
+
+@dataclass(slots=True)
 class _Waiting:
-    """Forecasts whose time has not come; `last`: the newest report's time and place."""
+    """`last`: the newest report's time and place.
 
-    places: deque[tuple[int, tuple[float, float], tuple[float, float]]] = field(
-        default_factory=lambda: deque(maxlen=WAITING_PER_USER)
-    )
-    demands: dict[str, deque[_Demand]] = field(default_factory=dict)
+    Columns of numbers, not objects: those would be a third of a twin's memory.
+    """
+
+    places: _Pending = field(default_factory=_places)
+    demands: dict[str, _Pending] = field(default_factory=dict)
     last: tuple[int, tuple[float, float]] | None = None
 
 
@@ -70,16 +97,18 @@ class Scores:
         """A forecast for `PLACE_HORIZON_NS` after the newest report."""
         waiting = self._of(ue_id)
         at_ns = waiting.last[0] if waiting.last else now_ns
-        forecast = (origin_m[0] + displacement_m[0], origin_m[1] + displacement_m[1])
-        waiting.places.append((at_ns + PLACE_HORIZON_NS, origin_m, forecast))
+        (x, y), (dx, dy) = origin_m, displacement_m
+        waiting.places.add(at_ns + PLACE_HORIZON_NS, x, y, x + dx, y + dy)
 
     def demand(
         self, ue_id: str, service: str, naive_kbps: float, median_kbps: float, now_ns: int
     ) -> None:
         waiting = self._of(ue_id)
         at_ns = waiting.last[0] if waiting.last else now_ns
-        kept = waiting.demands.setdefault(service, deque(maxlen=WAITING_PER_USER))
-        kept.append(_Demand(at_ns + DEMAND_HORIZON_NS, naive_kbps, median_kbps))
+        kept = waiting.demands.get(service)
+        if kept is None:
+            kept = waiting.demands[service] = _demands()
+        kept.add(at_ns + DEMAND_HORIZON_NS, naive_kbps, median_kbps, 0.0)
 
     def observe(self, report: UserReport) -> None:
         """The truth, as the user says: judges forecasts that are due by it."""
@@ -88,10 +117,10 @@ class Scores:
         here_m = report.position_m or (waiting.last[1] if waiting.last else None)
         if here_m is None:
             return
-        while waiting.places and waiting.places[0][0] <= at_ns:
-            due_ns, origin_m, forecast_m = waiting.places.popleft()
+        while waiting.places.is_due(at_ns):
+            due_ns, metres = waiting.places.pop()
             truth_m = _between(waiting.last or (at_ns, here_m), (at_ns, here_m), due_ns)
-            self.of_place.add(math.dist(truth_m, forecast_m), math.dist(truth_m, origin_m))
+            self.of_place.add(math.dist(truth_m, metres[2:]), math.dist(truth_m, metres[:2]))
         down = {f.service: 0.0 for f in report.flows if not f.up}
         for flow in report.flows:
             if not flow.up:
@@ -101,22 +130,24 @@ class Scores:
         waiting.last = (at_ns, here_m)
 
     def _judge_demand(
-        self, forecasts: deque[_Demand], demand_kbps: float, at_ns: int, period_ms: int
+        self, waiting: _Pending, demand_kbps: float, at_ns: int, period_ms: int
     ) -> None:
-        for forecast in forecasts:
-            forecast.highest_kbps = max(forecast.highest_kbps, demand_kbps)
-        half_ns = period_ms * 500_000
-        while forecasts and forecasts[0].due_ns <= at_ns + half_ns:
-            done = forecasts.popleft()
-            self.of_demand.add(
-                abs(done.highest_kbps - done.median_kbps), abs(done.highest_kbps - done.naive_kbps)
-            )
+        numbers = waiting.numbers
+        for place in range(2, len(numbers), waiting.width):
+            if demand_kbps > numbers[place]:
+                numbers[place] = demand_kbps
+        while waiting.is_due(at_ns + period_ms * 500_000):
+            _, (naive_kbps, median_kbps, highest_kbps) = waiting.pop()
+            self.of_demand.add(abs(highest_kbps - median_kbps), abs(highest_kbps - naive_kbps))
 
     def forget(self, ue_id: str) -> None:
         self._waiting.pop(ue_id, None)
 
     def _of(self, ue_id: str) -> _Waiting:
-        return self._waiting.setdefault(ue_id, _Waiting())
+        waiting = self._waiting.get(ue_id)
+        if waiting is None:
+            waiting = self._waiting[ue_id] = _Waiting()
+        return waiting
 
 
 def _between(

@@ -22,8 +22,8 @@ from controller.contracts.twin_models import Override
 from controller.local import wire
 from controller.local.a3 import Measurement
 from controller.local.admission import LastReport, Rejection, admit, roster_of, serving_cell
-from controller.local.aggregation import sample_of, sum_slices
-from controller.local.cell_windows import CellWindows, ClosedWindow
+from controller.local.aggregation import sample_of
+from controller.local.cell_windows import CellWindows
 from controller.local.clustering import clusters
 from controller.local.demand_tracks import DemandTracks, past
 from controller.local.exchange import Exchange
@@ -64,7 +64,6 @@ class LocalController:
         self.priority = "not asked yet"
         self._inventory = inventory
         self._roster = roster_of(inventory)
-        self._slice_ids = [s.slice_id for s in inventory.slices]
         self.cells = frozenset(c.cell_id for c in inventory.cells if c.edge == edge)
         self._started_at_ns = time.time_ns()
         period_ms = inventory.twins.report_period_ms
@@ -78,7 +77,12 @@ class LocalController:
         own = {u.ue_id: u.handover for u in inventory.users if u.handover is not None}
         self.handovers = HandoverRequests(inventory.handover, self._ask_ric, own)
         self._collector = wire.collector_socket()
-        self.uplink = Uplink(wire.aggregate_socket(hosts[edge]), edge, period_ms, self.observations)
+        self.uplink = Uplink(
+            inventory,
+            hosts[edge],
+            self.observations,
+            lambda demands, window: self.models.slices_due(demands, window),
+        )
         self.models = ModelControl(
             inventory,
             edge,
@@ -145,7 +149,7 @@ class LocalController:
         self.observations.accept(report.ue_id, datagram.arrived_at_ns)
         # What somebody waits for first: the aggregate; the twin is read by nobody in between.
         self._aggregate(report, cell_id, datagram.arrived_at_ns)
-        self._update_twin(report, cell_id, datagram)
+        self._update_twin(report, cell_id, datagram.arrived_at_ns)
         self.models.heard(report)
         if not report.rsrp_dbm:
             return None
@@ -153,10 +157,10 @@ class LocalController:
         self.handovers.observe(report.ue_id, measured, report.sequence, datagram.arrived_at_ns)
         return None
 
-    def _update_twin(self, report: UserReport, cell_id: str, datagram: wire.Datagram) -> None:
+    def _update_twin(self, report: UserReport, cell_id: str, arrived_at_ns: int) -> None:
         twin = self.twins.get(report.ue_id)
         length = self.models.settings(report.ue_id).history_length
-        merged = merge_report(twin, report, datagram.payload, datagram.arrived_at_ns, length)
+        merged = merge_report(twin, report, arrived_at_ns, length)
         if cell_id != report.cell_id:
             merged = merge_attachment(merged, cell_id, self._attached_at_ns(report.ue_id))
         self.twins[report.ue_id] = merged
@@ -177,14 +181,9 @@ class LocalController:
         period_ns = report.period_ms * 1_000_000
         for ue_id, part in self.representation.samples(report.ue_id, sample, period_ns):
             closed += self.windows.add(ue_id, part, arrived_at_ns)
-        for window in closed:
-            self._send(window)
-            if window.is_complete:
-                self.observations.react(arrived_at_ns, time.time_ns())
-
-    def _send(self, closed: ClosedWindow) -> None:
-        demands = sum_slices(closed.users, self._slice_ids)
-        self.uplink.send(closed, self.models.slices_due(demands, closed.window))
+        self.uplink.send(closed)
+        if any(window.is_complete for window in closed):
+            self.observations.react(arrived_at_ns, time.time_ns())
 
     def _schedule_deadline(self) -> None:
         now_ns = time.time_ns()
@@ -194,8 +193,7 @@ class LocalController:
     def _meet_deadline(self) -> None:
         self._drain()  # a report that waits in the socket was in time
         now_ns = time.time_ns()
-        for window in self.windows.close_due(now_ns):
-            self._send(window)
+        self.uplink.send(self.windows.close_due(now_ns))
         self._expire(now_ns)
         self._predict(now_ns)
         self._schedule_deadline()
@@ -224,13 +222,11 @@ class LocalController:
         self.observations.leave(ue_id)
         self.predictor.forget(ue_id)
         self.tracks.forget(ue_id)
-        for window in self.windows.attach(ue_id, None, now_ns):
-            self._send(window)
+        self.uplink.send(self.windows.attach(ue_id, None, now_ns))
 
     def _hand_over(self, ue_id: str, edge: str, now_ns: int) -> None:
         """The user is there now; its twin is kept, and readable, until it is there too."""
-        for window in self.windows.attach(ue_id, None, now_ns):
-            self._send(window)
+        self.uplink.send(self.windows.attach(ue_id, None, now_ns))
         twin = self.twins.get(ue_id)
         if twin is None:
             return
@@ -256,7 +252,7 @@ class LocalController:
             length = self.models.settings(arrival.ue_id).history_length
             merged = with_history(twin, arrival.history, length)
             self.twins[arrival.ue_id] = merged
-            reports = [UserReport.model_validate_json(entry) for entry in merged.history]
+            reports = merged.history.reports()
             self.predictor.adopt(reports)
             self.tracks.adopt(arrival.ue_id, past(reports, self._roster))
             self.versions_lost += versions_missing(merged, reports[0].sequence if reports else 0)
@@ -320,7 +316,7 @@ class LocalController:
         """Exactly these slices live now, with these members."""
         self._inventory = inventory_with(self._inventory, parse(live))
         self._roster = roster_of(self._inventory)
-        self._slice_ids = [s.slice_id for s in self._inventory.slices]
+        self.uplink.slice_ids = [s.slice_id for s in self._inventory.slices]
         self.models.keep_slices(self._inventory.slices)
 
     def attached(self, ue_id: str, cell_id: str) -> dict[str, bool]:
@@ -331,8 +327,7 @@ class LocalController:
         if cell_id not in self.cells:
             self._hand_over(ue_id, self._edge_of_cell[cell_id], now_ns)
             return {"here": False}
-        for window in self.windows.attach(ue_id, cell_id, now_ns):
-            self._send(window)
+        self.uplink.send(self.windows.attach(ue_id, cell_id, now_ns))
         if ue_id in self.twins:
             self.twins[ue_id] = merge_attachment(self.twins[ue_id], cell_id, now_ns)
         return {"here": True}

@@ -1,12 +1,12 @@
 """What a forecast reads of one user: its last positions and demands, on an even time grid.
 
-Reports come at the user's own period; models want theirs.  Pure, no clock.
+Reports come at the user's own period; models want theirs.  Pure, no clock.  Columns of
+plain numbers: a tenth of the memory of objects, and what numpy reads directly.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from array import array
 
 import numpy as np
 import numpy.typing as npt
@@ -19,53 +19,76 @@ KEPT_S = 14.0
 FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One report's share: `demand_kbps` of each service downlink."""
-
-    at_ns: int
-    position_m: tuple[float, float]
-    demand_kbps: dict[str, float]
-
-
-@dataclass
 class Track:
-    """A user's samples, oldest first."""
+    """A user's samples, oldest first: time, place, and the demand of each service downlink."""
 
-    samples: deque[Sample] = field(default_factory=deque)
+    __slots__ = ("_at_ns", "_demand_kbps", "_x_m", "_y_m", "services")
+
+    def __init__(self) -> None:
+        self._at_ns = array("q")
+        self._x_m, self._y_m = array("d"), array("d")
+        self._demand_kbps: dict[str, array[float]] = {}
+        self.services: tuple[str, ...] = ()
+        """Those the newest report names."""
+
+    def __len__(self) -> int:
+        return len(self._at_ns)
+
+    @property
+    def newest_at_ns(self) -> int:
+        """IndexError while there is none."""
+        return self._at_ns[-1]
+
+    def last_kbps(self, service: str) -> float:
+        return self._demand_kbps[service][-1]
 
     def add(self, report: UserReport) -> None:
+        """A report without a place is where the last one was; before any place it is left out."""
+        place_m = report.position_m
+        if place_m is None:
+            if not self._at_ns:
+                return  # a model that asks for it rarely, and not yet
+            place_m = (self._x_m[-1], self._y_m[-1])
         demand: dict[str, float] = {}
         for flow in report.flows:
             if not flow.up:
                 demand[flow.service] = demand.get(flow.service, 0.0) + flow.demand_kbps
-        place_m = report.position_m or (self.samples[-1].position_m if self.samples else None)
-        if place_m is None:
-            return  # a model that asks for it rarely, and not yet
-        self.samples.append(Sample(report.measured_at_ns, place_m, demand))
-        while report.measured_at_ns - self.samples[0].at_ns > KEPT_S * 1e9:
-            self.samples.popleft()
+        for service in demand.keys() - self._demand_kbps.keys():
+            self._demand_kbps[service] = array("d", bytes(8 * len(self)))
+        self._at_ns.append(report.measured_at_ns)
+        self._x_m.append(place_m[0])
+        self._y_m.append(place_m[1])
+        for service, column in self._demand_kbps.items():
+            column.append(demand.get(service, 0.0))
+        if self.services != (named := tuple(sorted(demand))):
+            self.services = named
+        self._forget_before(report.measured_at_ns - round(KEPT_S * 1e9))
+
+    def _forget_before(self, at_ns: int) -> None:
+        old = 0
+        while self._at_ns[old] < at_ns:
+            old += 1
+        if not old:
+            return
+        del self._at_ns[:old]
+        for column in (self._x_m, self._y_m, *self._demand_kbps.values()):
+            del column[:old]
+        for service in self._demand_kbps.keys() - set(self.services):
+            if not any(self._demand_kbps[service]):
+                del self._demand_kbps[service]
 
     def grid_ns(self, step_s: float, count: int) -> FloatArray:
         """`count` times, the last one the newest sample's."""
         ahead = np.arange(count - 1, -1, -1) * step_s * 1e9
-        return np.asarray(self.samples[-1].at_ns - ahead, dtype=np.float64)
+        return np.asarray(self._at_ns[-1] - ahead, dtype=np.float64)
 
     def positions_m(self, step_s: float, count: int) -> FloatArray:
         """[count, 2], interpolated; before the first sample the user stood there."""
-        at = np.array([s.at_ns for s in self.samples], dtype=np.float64)
-        where = np.array([s.position_m for s in self.samples])
-        grid = self.grid_ns(step_s, count)
-        return np.stack([np.interp(grid, at, where[:, i]) for i in (0, 1)], axis=1)
+        at, grid = np.array(self._at_ns, dtype=np.float64), self.grid_ns(step_s, count)
+        return np.stack([np.interp(grid, at, column) for column in (self._x_m, self._y_m)], axis=1)
 
     def demands_kbps(self, service: str, step_s: float, count: int) -> FloatArray:
         """[count]: the newest report by then, as it was; before the first, the first."""
-        at = np.array([s.at_ns for s in self.samples], dtype=np.float64)
-        demand = np.array([s.demand_kbps.get(service, 0.0) for s in self.samples])
+        at, demand = np.array(self._at_ns, dtype=np.float64), np.array(self._demand_kbps[service])
         place = np.searchsorted(at, self.grid_ns(step_s, count) + 1, side="right") - 1
         return np.asarray(demand[np.maximum(place, 0)])
-
-    @property
-    def services(self) -> list[str]:
-        """Those the newest report names."""
-        return sorted(self.samples[-1].demand_kbps)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import orjson
 
+from controller.contracts.twin_messages import UserReport
 from controller.twins.level_one import Attribute, Prediction, UserTwin
+from controller.twins.report_log import ReportLog, log_of
 
 COMPRESSION_LEVEL = 6
 MAX_MESSAGE_BYTES = 1 << 20
@@ -32,7 +33,7 @@ class Arrival:
     left_at_ns: int
     twin: UserTwin | None
     """Of the first message; None in the second."""
-    history: tuple[bytes, ...]
+    history: tuple[UserReport, ...]
     """Of the second message."""
 
 
@@ -47,7 +48,7 @@ def head_message(twin: UserTwin, left_at_ns: int) -> bytes:
             "arrived_at_ns": twin.arrived_at_ns,
             "period_ms": twin.period_ms,
             "attributes": {name: asdict(a) for name, a in twin.attributes.items()},
-            "predicted": {name: asdict(p) for name, p in twin.predicted.items()},
+            "predicted": {name: _prediction_document(p) for name, p in twin.predicted.items()},
         },
     }
     return zlib.compress(orjson.dumps(document), COMPRESSION_LEVEL)
@@ -75,12 +76,23 @@ def decoded(message: bytes) -> Arrival:
             document["ue_id"],
             document["left_at_ns"],
             None if head is None else _twin(document["ue_id"], head),
-            tuple(entry.encode() for entry in document.get("history", ())),
+            tuple(
+                UserReport.model_validate_json(entry, strict=True)
+                for entry in document.get("history", ())
+            ),
         )
     except BadMessage:
         raise
     except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadMessage(f"{type(error).__name__}: {error}") from None
+
+
+def _prediction_document(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "made_at_ns": prediction.made_at_ns,
+        "source": prediction.source,
+        "horizons": prediction.horizons,
+    }
 
 
 def _twin(ue_id: str, head: dict[str, Any]) -> UserTwin:
@@ -90,37 +102,27 @@ def _twin(ue_id: str, head: dict[str, Any]) -> UserTwin:
         measured_at_ns=head["measured_at_ns"],
         arrived_at_ns=head["arrived_at_ns"],
         period_ms=head["period_ms"],
-        attributes=MappingProxyType({n: Attribute(**a) for n, a in head["attributes"].items()}),
-        history=(),
-        predicted=MappingProxyType(
-            {
-                n: Prediction(p["made_at_ns"], p["source"], tuple(p["horizons"]))
-                for n, p in head["predicted"].items()
-            }
-        ),
+        newest=None,
+        kept={n: Attribute(**a) for n, a in head["attributes"].items()},
+        history=ReportLog(ue_id, 1),
+        predicted={n: Prediction.of(**p) for n, p in head["predicted"].items()},
     )
 
 
 def with_head(mine: UserTwin | None, theirs: UserTwin) -> UserTwin:
     """What the new edge serves: the twin that arrived, unless a newer report came before it."""
     if mine is None or mine.version < theirs.version:
-        history = () if mine is None else mine.history
-        return replace(theirs, history=history)
+        return theirs if mine is None else replace(theirs, history=mine.history)
     return mine
 
 
-def with_history(mine: UserTwin, earlier: Iterable[bytes], length: int) -> UserTwin:
+def with_history(mine: UserTwin, earlier: Iterable[UserReport], length: int) -> UserTwin:
     """The newest `length` reports of both, each once, oldest first."""
-    by_sequence = {sequence_of(entry): entry for entry in (*earlier, *mine.history)}
-    kept = sorted(by_sequence)[-length:]
-    return replace(mine, history=tuple(by_sequence[sequence] for sequence in kept))
+    reports = (*earlier, *mine.history.reports())
+    return replace(mine, history=log_of(mine.ue_id, reports, length))
 
 
 def versions_missing(twin: UserTwin, since: int) -> int:
     """Versions after `since` up to the newest that its history does not have."""
-    held = {sequence_of(entry) for entry in twin.history}
+    held = set(twin.history.sequences())
     return sum(version not in held for version in range(since + 1, twin.version + 1))
-
-
-def sequence_of(entry: bytes) -> int:
-    return int(orjson.loads(entry)["sequence"])

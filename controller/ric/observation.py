@@ -13,8 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
+from controller.contracts import aggregate_wire
 from controller.contracts.addressing import COLLECTOR_IP
 from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slice_twins import FORECAST, SliceTwinSettings
@@ -36,25 +35,16 @@ class AggregateRefused(Exception):
 
 
 def admit_aggregate(
-    datagram: bytes, source_ip: str, inventory: Inventory, now_ns: int
-) -> CellAggregate:
-    """The aggregate, from the local controller of its cell and with plausible numbers only."""
-    try:
-        aggregate = CellAggregate.model_validate_json(datagram, strict=True)
-    except ValidationError:
-        raise AggregateRefused("malformed") from None
-    cells = {cell.cell_id: cell for cell in inventory.cells}
-    cell = cells.get(aggregate.cell_id)
-    if cell is None or cell.edge != aggregate.edge:
-        raise AggregateRefused("foreign_cell")
-    own = {a.ip for a in inventory.host(cell.edge).addresses if a.slice_id == 0}
+    aggregate: CellAggregate, source_ip: str, inventory: Inventory, now_ns: int
+) -> None:
+    """Raises unless it is the local controller's of its cell, with plausible numbers only."""
+    own = {a.ip for a in inventory.host(aggregate.edge).addresses if a.slice_id == 0}
     if source_ip not in own | {COLLECTOR_IP}:
         raise AggregateRefused("spoofed")
     if not all(is_plausible(demand) for demand in aggregate.slices):
         raise AggregateRefused("out_of_range")
     if not is_timely(aggregate, now_ns):
         raise AggregateRefused("untimely")
-    return aggregate
 
 
 def is_timely(aggregate: CellAggregate, now_ns: int) -> bool:
@@ -230,11 +220,20 @@ class Centre:
     def receive(self, datagram: bytes, source_ip: str, received_at_ns: int) -> None:
         self.bytes_received += len(datagram)
         try:
-            aggregate = admit_aggregate(datagram, source_ip, self._inventory, received_at_ns)
-        except AggregateRefused as refusal:
-            self.refused[str(refusal)] += 1
+            aggregates = aggregate_wire.decode(datagram, self._inventory.cells)
+        except aggregate_wire.UnknownCell:
+            self.refused["foreign_cell"] += 1
             return
-        self.accept(aggregate, received_at_ns)
+        except aggregate_wire.BadAggregate:
+            self.refused["malformed"] += 1
+            return
+        for aggregate in aggregates:
+            try:
+                admit_aggregate(aggregate, source_ip, self._inventory, received_at_ns)
+            except AggregateRefused as refusal:
+                self.refused[str(refusal)] += 1
+            else:
+                self.accept(aggregate, received_at_ns)
 
     def accept(self, aggregate: CellAggregate, received_at_ns: int) -> None:
         """Stream first: xApps wait for it; twins and history are read later."""

@@ -81,7 +81,10 @@ class SliceChange:
 
 
 class SliceLife:
-    """One change at a time. `on_changed` is called after each, before its caller hears of it."""
+    """One change at a time. `on_changed` is called after each, before its caller hears of it.
+
+    `alarm`: why the slices of the moment could not be kept, or None.
+    """
 
     def __init__(
         self, run: RunFolder, enforcer: Enforcing, audit: Audit, on_changed: Callable[[], None]
@@ -90,6 +93,7 @@ class SliceLife:
         self._enforcer = enforcer
         self._audit = audit
         self._on_changed = on_changed
+        self.alarm: str | None = None
         self._lock = asyncio.Lock()
         self._hosts = AsyncConnection(run.emulation_socket)
         edges = sorted({cell.edge for cell in enforcer.inventory.cells})
@@ -176,7 +180,13 @@ class SliceLife:
     def _tell_controllers(self) -> None:
         """Remembered first, so that a process that starts anew meanwhile reads the same."""
         live = list(self._enforcer.state.slices.values())
-        remember(self._run, live)
+        try:
+            remember(self._run, live)
+            self.alarm = None
+        except OSError as error:
+            name = self._run.live_slices.name
+            self.alarm = f"{name}: {error.strerror}; a restart finds the slices before"
+            log.error("%s", self.alarm)
         told = documents(live)
         for edge, connection in self._locals.items():
             task = asyncio.ensure_future(_notify(edge, connection, told))

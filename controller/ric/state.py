@@ -261,9 +261,8 @@ class Ric:
         # What is listed was deployed by hand since, or failed in its own words.
         refused = [line for where, line in self.progress.problems.items() if where not in listed]
         lines = (self._decision_lines, self._audit_lines)
-        parts = (self.poller, self.twin_control, self.shared, self.budget)
-        found = [*(line.alarm for line in lines), *(part.alarm for part in parts)]
-        ours = [alarm for alarm in found if alarm is not None]
+        keepers = (*lines, self.poller, self.twin_control, self.shared, self.slices, self.budget)
+        ours = [keeper.alarm for keeper in keepers if keeper.alarm is not None]
         return [*failed, *refused, *self.enforcer.alarms(), *ours]
 
     @property
@@ -303,13 +302,30 @@ class Ric:
 
     def flush(self, folder: Path) -> list[str]:
         """Writes the tables `decisions` and `twins` (Parquet and CSV) and the inventory, all
-        that a replay needs; returns their paths."""
+        that a replay needs; returns their paths.
+
+        What a full disk does not take is a problem that says how much; rows stay for another try.
+        """
         if dropped := self.centre.table.dropped_rows:
             self.progress.problems["twins"] = f"{dropped} oldest rows of the table `twins` dropped"
-        paths = [*self.decisions.flush(folder), *self.centre.table.flush(folder)]
-        inventory = folder / "inventory.json"
-        inventory.write_text(self.inventory.model_dump_json())
-        return [str(path) for path in (*paths, inventory)]
+        written: list[str] = []
+        for name, rows, write in (
+            ("decisions", len(self.decisions.all_records()), self.decisions.flush),
+            ("twins", len(self.centre.table), self.centre.table.flush),
+            ("inventory", 1, self._write_inventory),
+        ):
+            self.progress.problems.pop(f"table {name}", None)
+            try:
+                written += [str(path) for path in write(folder)]
+            except OSError as error:
+                lost = f"table {name}: {rows} rows not written to {folder}: {error}"
+                self.progress.problems[f"table {name}"] = lost
+        return written
+
+    def _write_inventory(self, folder: Path) -> list[Path]:
+        path = folder / "inventory.json"
+        path.write_text(self.inventory.model_dump_json())
+        return [path]
 
     def close(self) -> None:
         self.decisions.write_pending()

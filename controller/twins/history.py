@@ -133,7 +133,10 @@ def column_types(row_type: type[Any]) -> dict[str, str]:
 def write_table(
     rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], folder: Path, name: str
 ) -> list[Path]:
-    """Writes `name`.parquet and `name`.csv with exactly `columns`, also without any row."""
+    """Writes `name`.parquet and `name`.csv with exactly `columns`, also without any row.
+
+    OSError when the disk does not take them; then neither is there.
+    """
     import pyarrow as pa
     import pyarrow.csv as pa_csv
     import pyarrow.parquet as pa_parquet
@@ -142,6 +145,11 @@ def write_table(
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.parquet", folder / f"{name}.csv"]
-    pa_parquet.write_table(table, paths[0])
-    pa_csv.write_csv(table, paths[1])
+    try:
+        pa_parquet.write_table(table, paths[0])
+        pa_csv.write_csv(table, paths[1])
+    except OSError:
+        for path in paths:
+            path.unlink(missing_ok=True)  # half a table is none
+        raise
     return paths

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +17,15 @@ import orjson
 
 from controller.contracts.twin_messages import FlowReport, UserReport
 from controller.twins import qoe
+from controller.twins.report_log import (
+    ReportLog,
+    Row,
+    Shape,
+    document_of,
+    report_of,
+    row_of,
+    row_of_zeros,
+)
 
 EXPIRY_PERIODS = 5
 """A twin without a report for that many of its periods is forgotten."""
@@ -68,12 +78,23 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Of one attribute, made by model `source`; `horizons`: JSON-ready, each with `horizon_ms`,
-    `value` and how far off it may be (`quantiles`, or `radius_m` by probability)."""
+    """Of one attribute, made by model `source`; read far more rarely than made, so kept as JSON."""
 
     made_at_ns: int
     source: str
-    horizons: tuple[dict[str, Any], ...]
+    encoded: bytes
+
+    @classmethod
+    def of(cls, made_at_ns: int, source: str, horizons: Iterable[Mapping[str, Any]]) -> Prediction:
+        """`horizons`: JSON-ready, each with `horizon_ms`, `value` and how far off it may be
+        (`quantiles`, or `radius_m` by probability)."""
+        # orjson's own buffer stays as large as it was made: 4 KiB for 200 bytes.
+        return cls(made_at_ns, source, memoryview(orjson.dumps([*horizons])).tobytes())
+
+    @property
+    def horizons(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = orjson.loads(self.encoded)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +103,6 @@ class UserTwin:
 
     Attribute names: `connectivity.<name>`, `user.<name>`, `use_case.<name>` and
     `services.<service>.<down|up>.<name>`, <name> being a key of `UNITS`.
-    `history` has the newest reports merged, oldest first, each as its JSON: a
-    tenth of the memory of parsed reports.
     """
 
     ue_id: str
@@ -92,20 +111,38 @@ class UserTwin:
     arrived_at_ns: int
     period_ms: int
     """Between two datagrams of the user, so a batch counts as one."""
-    attributes: Mapping[str, Attribute]
-    history: tuple[bytes, ...]
-    predicted: Mapping[str, Prediction] = field(default_factory=lambda: MappingProxyType({}))
+    newest: Row | None
+    """The newest report; None until one came to the edge that the twin moved to."""
+    kept: Mapping[str, Attribute]
+    """What the newest report does not say, or says less newly."""
+    history: ReportLog
+    predicted: Mapping[str, Prediction] = field(default_factory=lambda: _NOTHING)
     """By attribute name; a forecast stays until a newer one replaces it."""
+
+    @property
+    def attributes(self) -> Mapping[str, Attribute]:
+        """Computed when asked: reports come far more often than readers."""
+        if self.newest is None:
+            return self.kept
+        report = report_of(self.ue_id, self.newest)
+        reported = {
+            name: Attribute(value, report.measured_at_ns, report.period_ms, "user report")
+            for name, value in _reported_values(report).items()
+        }
+        return {**reported, **self.kept}
+
+    def names(self, name: str) -> bool:
+        """Has it that attribute?"""
+        return name in self.kept or (self.newest is not None and name in _names(self.newest.shape))
+
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def merge_report(
-    twin: UserTwin | None,
-    report: UserReport,
-    encoded: bytes,
-    arrived_at_ns: int,
-    history_length: int,
+    twin: UserTwin | None, report: UserReport, arrived_at_ns: int, history_length: int
 ) -> UserTwin:
-    """The user's next twin; `encoded` is the report as received.
+    """The user's next twin.
 
     Only what the report measured is replaced: a value of another source stays if
     it is newer.  Services that the report no longer names are gone.  A version
@@ -115,29 +152,59 @@ def merge_report(
         raise ValueError(
             f"report {report.sequence} of {report.ue_id} is not newer than version {twin.version}"
         )
-    reported = {
-        name: Attribute(value, report.measured_at_ns, report.period_ms, "user report")
-        for name, value in _reported_values(report).items()
-    }
-    before = twin.attributes if twin is not None else {}
-    history = twin.history if twin is not None else ()
+    row = row_of(report)
+    log = ReportLog(report.ue_id, history_length) if twin is None else twin.history
     return UserTwin(
-        ue_id=report.ue_id,
-        version=report.sequence,
-        measured_at_ns=report.measured_at_ns,
-        arrived_at_ns=arrived_at_ns,
-        period_ms=report.period_ms * report.batch_reports,
-        attributes=MappingProxyType(_newest(before, reported)),
-        history=(*history[max(0, len(history) - history_length + 1) :], encoded),
-        predicted=twin.predicted if twin is not None else MappingProxyType({}),
+        report.ue_id,
+        report.sequence,
+        report.measured_at_ns,
+        arrived_at_ns,
+        report.period_ms * report.batch_reports,
+        row,
+        _NOTHING if twin is None else _still_kept(twin, row.shape, report.measured_at_ns),
+        log.appended(row, history_length),
+        _NOTHING if twin is None else twin.predicted,
     )
+
+
+def _still_kept(twin: UserTwin, shape: Shape, measured_at_ns: int) -> Mapping[str, Attribute]:
+    """Of the twin's attributes those that a report of that shape and time does not replace."""
+    before = twin.newest.shape if twin.newest is not None else None
+    if not twin.kept and (before is shape or before is None):
+        return _NOTHING
+    says = _names(shape)
+    missing = _lasting_names(before) - says if before is not None else frozenset()
+    candidates = dict(twin.kept)
+    if missing:
+        attributes = twin.attributes
+        candidates |= {name: attributes[name] for name in missing}
+    return {
+        name: attribute
+        for name, attribute in candidates.items()
+        if not name.startswith("services.")
+        and (name not in says or attribute.measured_at_ns > measured_at_ns)
+    } or _NOTHING
+
+
+@lru_cache(maxsize=4096)
+def _names(shape: Shape) -> frozenset[str]:
+    """Of the attributes that a report of that shape has."""
+    return frozenset(_reported_values(report_of("", row_of_zeros(shape))))
+
+
+@lru_cache(maxsize=4096)
+def _lasting_names(shape: Shape) -> frozenset[str]:
+    """Those that stay when a later report does not have them."""
+    return frozenset(name for name in _names(shape) if not name.startswith("services."))
 
 
 def merge_attachment(twin: UserTwin, cell_id: str, at_ns: int) -> UserTwin:
     """The twin after the network moved the user to `cell_id`: known before the user says so."""
+    known = twin.attributes.get("connectivity.serving_cell")
+    if known is not None and known.measured_at_ns > at_ns:
+        return twin
     serving = Attribute(cell_id, at_ns, None, "attachment")
-    newest = _newest(twin.attributes, {"connectivity.serving_cell": serving}, keep_services=True)
-    return replace(twin, attributes=MappingProxyType(newest))
+    return replace(twin, kept={**twin.kept, "connectivity.serving_cell": serving})
 
 
 def merge_predictions(
@@ -149,9 +216,9 @@ def merge_predictions(
     kept = {
         name: prediction
         for name, prediction in {**twin.predicted, **predicted}.items()
-        if name in twin.attributes and is_wanted(name)
+        if twin.names(name) and is_wanted(name)
     }
-    return replace(twin, predicted=MappingProxyType(kept))
+    return replace(twin, predicted=kept)
 
 
 def is_expired(twin: UserTwin, now_ns: int) -> bool:
@@ -199,7 +266,8 @@ def twin_document(twin: UserTwin, now_ns: int) -> dict[str, Any]:
         "user": {},
         "use_case": {},
     }
-    for name, attribute in sorted({**twin.attributes, **experience(twin)}.items()):
+    shown = {**twin.attributes, **experience(twin)}
+    for name, attribute in sorted(shown.items(), key=lambda item: item[0]):
         group, *rest, leaf = name.split(".")
         place = document[group]
         for step in rest:
@@ -209,7 +277,7 @@ def twin_document(twin: UserTwin, now_ns: int) -> dict[str, Any]:
             place[leaf]["predicted"] = {
                 "made_at": prediction.made_at_ns,
                 "source": prediction.source,
-                "horizons": list(prediction.horizons),
+                "horizons": prediction.horizons,
             }
     return document
 
@@ -241,7 +309,7 @@ def history_documents(twin: UserTwin, last: int) -> list[dict[str, Any]]:
     """The newest `last` reports, oldest first; ValueError below 1."""
     if last < 1:
         raise ValueError(f"last={last}: ask for at least 1 entry of history")
-    return [orjson.loads(entry) for entry in twin.history[-last:]]
+    return [document_of(report) for report in twin.history.reports(last)]
 
 
 def _reported_values(report: UserReport) -> dict[str, Any]:
@@ -285,17 +353,6 @@ def service_values(flows: Iterable[FlowReport]) -> dict[str, Any]:
             (f.owd_p95_ms for f in present if f.owd_p95_ms is not None), default=None
         ),
     }
-
-
-def _newest(
-    before: Mapping[str, Attribute], now: Mapping[str, Attribute], keep_services: bool = False
-) -> dict[str, Attribute]:
-    merged = {n: a for n, a in before.items() if keep_services or not n.startswith("services.")}
-    for name, attribute in now.items():
-        known = merged.get(name)
-        if known is None or known.measured_at_ns <= attribute.measured_at_ns:
-            merged[name] = attribute
-    return merged
 
 
 def _attribute_document(name: str, attribute: Attribute, now_ns: int) -> dict[str, Any]:

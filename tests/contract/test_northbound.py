@@ -312,7 +312,7 @@ def test_an_aggregate_is_in_twins_history_and_stream_at_once(ric: RunningRic) ->
 def test_forged_aggregates_are_counted_and_ignored(ric: RunningRic) -> None:
     before = ric.get("twins/cells/ap1")["version"]
     ric.send_aggregate(edge_index=1)
-    ric.send_aggregate(cell_id="ap2", edge="edge1")
+    ric.send_datagram(b"\x01\x63\x01\x01")  # cell 99
     wait_until(lambda: ric.status()["aggregates"]["refused"].get("spoofed"), 5)
     wait_until(lambda: ric.status()["aggregates"]["refused"].get("foreign_cell"), 5)
     text = requests.get(ric.url + "/metrics", timeout=5).text

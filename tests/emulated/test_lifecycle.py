@@ -213,6 +213,14 @@ def test_batch_run_writes_everything_and_leaves_nothing(
     assert (summary["scenario"], summary["policy"], summary["seed"]) == ("minimal", "static", 3)
     assert summary["duration_s"] == 3
     assert {slice_["leaked_frames"] for slice_ in summary["slices"]} == {0}
+    twins = summary["twins"]
+    assert (twins["users"], twins["slices"], twins["rejected_reports"]) == (2, 2, 0)
+    assert twins["updates_per_s"] == pytest.approx(4, rel=0.11)  # two users, every half second
+    assert twins["inter_arrival_ms"]["p50"] == pytest.approx(500, rel=0.05)
+    assert 0 < twins["age_ms"]["p50"] < 1000
+    reports = twins["updates_per_s"] * summary["duration_s"]  # of the measured part, at least
+    assert 300 * reports < twins["bytes_on_wire"] < 1500 * 4 * 60
+    assert 0 < twins["aggregate_bytes_on_wire"] < 0.25 * twins["bytes_on_wire"]
     assert (out / "report.html").stat().st_size > 1000
     for table in ("probes", "flows", "decisions", "twins"):
         assert (out / f"{table}.parquet").is_file()

@@ -214,22 +214,26 @@ class TestLife:
             change(net, terminate())
 
 
-def test_a_restarted_ric_finds_the_slices_and_changes_nothing(net: Enforced) -> None:
+def test_a_restarted_ric_finds_the_slices_and_what_they_hold(net: Enforced) -> None:
     """By the run folder alone: its inventory knows only what was built."""
     run = net.testbed.run
     assert change(net, create()).result.confirmed
+    sized = {"reservations": [{"access_point": "ap2", "min_mbps": 2, "max_mbps": 3}]}
+    document = {"kind": "slice.update", "slice_id": GAMING_ID, "changes": sized}
+    assert change(net, document).result.confirmed
     try:
         remember(run, list(net.enforcer.state.slices.values()))
 
         async def restarted() -> list[Confirmation]:
             second = Enforcer(current_inventory(run), run)
             assert second.state.slices == net.enforcer.state.slices
-            for cell in ("ap1", "ap2"):  # reservations are not the run folder's to remember
-                held = net.enforcer.reservations(cell)
-                second._switches.state = second.state.reserved(cell, held)
             await second.start()
             try:
-                return list(await second.install())
+                confirmations = list(await second.install())
+                for cell in ("ap1", "ap2"):
+                    assert second.reservations(cell) == net.enforcer.reservations(cell)
+                assert 2000 in {r.min_kbps for r in second.reservations("ap2")}
+                return confirmations
             finally:
                 await second.stop()
 

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 import pytest
 
-from controller.contracts import rpc
+from controller.contracts import aggregate_wire, rpc
 from controller.contracts.addressing import (
     CENTRE_IP,
     CENTRE_UDP_PORT,
@@ -27,7 +27,7 @@ from controller.contracts.addressing import (
     edge_ip,
     session_ip,
 )
-from controller.contracts.inventory import HandoverConfig, Inventory
+from controller.contracts.inventory import Cell, HandoverConfig, Inventory
 from controller.contracts.run_folder import RunFolder
 from controller.contracts.twin_messages import CellAggregate, UserReport
 from tests.emulated.two_hosts import TwoHosts, two_hosts
@@ -89,7 +89,8 @@ class Radio:
 class Centre:
     """The RIC's place: collects aggregates, refuses every `decide`."""
 
-    def __init__(self, run: RunFolder, netns_path: str) -> None:
+    def __init__(self, run: RunFolder, netns_path: str, cells: Sequence[Cell]) -> None:
+        self._cells = cells
         self.aggregates: list[CellAggregate] = []
         self.sources: set[str] = set()
         self.requests: list[dict[str, Any]] = []
@@ -113,7 +114,7 @@ class Centre:
     def _collect(self) -> None:
         payload, (source, _) = self._socket.recvfrom(65_536)
         self.sources.add(source)
-        self.aggregates.append(CellAggregate.model_validate_json(payload, strict=True))
+        self.aggregates += aggregate_wire.decode(payload, self._cells)
 
     def _decide(self, request: dict[str, Any]) -> dict[str, Any]:
         self.requests.append(request)
@@ -189,7 +190,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinPath]:
             radio.write(user, 0, -80.0, -95.0, -95.0)
         engine = TrafficEngine(pair.run, scenario, inventory, pair.supervisor.start)
         engine.prepare()
-        centre = Centre(pair.run, f"/proc/{pair.user_pid}/ns/net")
+        centre = Centre(pair.run, f"/proc/{pair.user_pid}/ns/net", inventory.cells)
         made = TwinPath(pair, inventory, radio, centre)
         try:
             edge_netns = f"/proc/{pair.server_pid}/ns/net"
@@ -320,6 +321,11 @@ def send_as(path: TwinPath, source: str, payload: bytes) -> None:
         crafted.sendto(payload, (COLLECTOR_IP, COLLECTOR_UDP_PORT))
 
 
+def in_an_hour() -> dict[str, int]:
+    at_ns = time.time_ns() + 3600 * 10**9
+    return {"measured_at_ns": at_ns, "window": at_ns // (PERIOD_MS * 1_000_000) - 1}
+
+
 def replayed(path: TwinPath) -> bytes:
     (last,) = path.local("history", ue_id="ue1", last=1)
     return orjson.dumps(last)
@@ -341,6 +347,11 @@ CRAFTED: dict[str, tuple[str, Callable[[TwinPath], bytes]]] = {
         lambda p: encoded(
             counterfeit(p, measured_at_ns=PERIOD_MS * 1_000_000 * 9, window=8, sequence=2**50)
         ),
+    ),
+    "future": (session_ip(0, 0), lambda p: encoded(counterfeit(p, **in_an_hour()))),
+    "out_of_range": (  # a speed in mm/s
+        session_ip(0, 0),
+        lambda p: encoded(counterfeit(p)).replace(b'"speed_mps":3.0', b'"speed_mps":3000.0'),
     ),
 }
 

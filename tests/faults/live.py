@@ -22,6 +22,7 @@ from tests.conftest import UP_TIMEOUT_S, CommandLine, free_port
 from tests.waiting import wait_until
 from topologies.namespaces import named_path, run_in
 from topologies.path_probe import PathProbe
+from topologies.wire_watch import sessions
 
 SETTLE_S = 20.0
 _probe_numbers = itertools.count()
@@ -112,12 +113,14 @@ class Live:
         pid = (self.run.ovs / "ovs-vswitchd.pid").read_text().strip()
         control = str(self.run.ovs / f"ovs-vswitchd.{pid}.ctl")
         shown = self._ovs("ovs-appctl", "--timeout=5", "-t", control, "bfd/show")
-        return shown.count("Forwarding: true") == len(re.findall(r"^----", shown, re.M)) > 0
+        up = sessions(shown)
+        return len(up) > 0 and all(up.values())
 
     def settled(self) -> bool:
         """All processes live, every switch has its controller, every wire its BFD session."""
-        alive = all(p["alive"] for p in self.status()["processes"])
-        return alive and self.connected() and self.watched()
+        status = self.status()
+        alive = all(p["alive"] for p in status["processes"])
+        return alive and not status["wires_held"] and self.connected() and self.watched()
 
     def program(self) -> dict[str, list[str]]:
         """Flows (without generation), groups, meters and queues, as Open vSwitch shows them."""

@@ -112,8 +112,12 @@ def test_repairing_puts_back_what_is_missing_and_clears_what_is_left_over() -> N
         vsctl,
         lambda part: made.extend(s.name for s in part.switches),
         lambda ports: None,
+        lambda bridges, towards: made.append(f"held, {len(towards)} ports"),
+        lambda: made.append("room made"),
     )
     words = guard.repair()
-    assert set(made) == {s.name for s in PLAN.switches}
+    names = [s.name for s in PLAN.switches]
+    between = [p for p in PLAN.ports if p.peer in names]
+    assert made == [f"held, {len(between)} ports", *names, "room made"]
     assert "bridge core was deleted" in words
     assert ["--if-exists", "destroy", "QoS", "t"] in commands

@@ -20,10 +20,16 @@ from controller.ric.observation import Centre, cell_event
 from controller.ric.placebo import POOL_SAMPLES, Placebo
 from controller.ric.stream import QUEUE_EVENTS, Filter, StreamHub, Subscription
 from tests.ric_inventory import ric_inventory
+from tests.sample_aggregates import (
+    NOW_NS,
+    PERIOD_NS,
+    WINDOW,
+    datagram_of,
+    sample_aggregate,
+    slice_demand,
+)
 
-NOW_NS = 1_700_000_000_000_000_000
-PERIOD_NS = 500_000_000
-WINDOW = NOW_NS // PERIOD_NS - 1
+TRACE_ID = sample_aggregate().trace_id
 RESERVED = [
     Reservation(slice_id=1, traffic_class=TrafficClass.ELASTIC, min_kbps=8000, max_kbps=20_000),
     Reservation(slice_id=2, traffic_class=TrafficClass.REAL_TIME, min_kbps=2000, max_kbps=2000),
@@ -40,31 +46,8 @@ def centre(inventory: Inventory | None = None, overrides: Sequence[Override] = (
     return Centre(used, lambda _: RESERVED, settings_of)
 
 
-def slice_demand(slice_id: int, demand_kbps: float) -> dict[str, Any]:
-    return {
-        "slice_id": slice_id,
-        "users": 1,
-        "demand_kbps": demand_kbps,
-        "goodput_kbps": demand_kbps,
-        "loss_ratio": 0.0,
-        "owd_p95_ms": 3.0,
-    }
-
-
 def datagram(**changes: Any) -> bytes:
-    document = {
-        "trace_id": "t1",
-        "edge": "edge1",
-        "cell_id": "ap1",
-        "window": WINDOW,
-        "period_ms": 500,
-        "completed_at_ns": NOW_NS,
-        "sent_at_ns": NOW_NS + 1,
-        "users_reported": 2,
-        "users_expected": 2,
-        "slices": [slice_demand(1, 4000.0)],
-    }
-    return json.dumps({**document, **changes}).encode()
+    return datagram_of(sample_aggregate(**changes))
 
 
 @pytest.mark.parametrize("source", [edge_ip(0), COLLECTOR_IP])
@@ -72,9 +55,9 @@ def test_an_aggregate_of_the_cells_edge_is_accepted(source: str) -> None:
     known = centre()
     known.receive(datagram(), source, NOW_NS + 2)
     assert (known.accepted, dict(known.refused)) == (1, {})
-    assert known.traces.hops_of("t1", {}, NOW_NS + 3) == {
+    assert known.traces.hops_of(TRACE_ID, {}, NOW_NS + 3) == {
         "twin_completed": NOW_NS,
-        "aggregate_sent": NOW_NS + 1,
+        "aggregate_sent": NOW_NS + 1000,
         "aggregate_received": NOW_NS + 2,
     }
     history = known.history.last("cell", "ap1", "demand_kbps.1-000001", 5)
@@ -86,16 +69,16 @@ def test_an_aggregate_of_the_cells_edge_is_accepted(source: str) -> None:
     ("payload", "source", "reason"),
     [
         (b"", edge_ip(0), "malformed"),
-        (b"\xff\xfe", edge_ip(0), "malformed"),
-        (b"[" * 10_000, edge_ip(0), "malformed"),
-        (datagram(extra=1), edge_ip(0), "malformed"),
-        (datagram(window="1"), edge_ip(0), "malformed"),
-        (datagram(cell_id="ap9"), edge_ip(0), "foreign_cell"),
-        (datagram(cell_id="ap2"), edge_ip(0), "foreign_cell"),
+        (b"{}", edge_ip(0), "malformed"),
+        (datagram()[:-1], edge_ip(0), "malformed"),
+        (datagram() + b"\x00", edge_ip(0), "malformed"),
+        (b"\x01" + b"\xff" * 11, edge_ip(0), "malformed"),
+        (b"\x01\x09\x01\x01", edge_ip(0), "foreign_cell"),
+        (datagram(cell_id="ap2", edge="edge2"), edge_ip(0), "spoofed"),
         (datagram(), edge_ip(1), "spoofed"),
         (datagram(), "10.0.1.1", "spoofed"),
-        (datagram(slices=[slice_demand(1, float("nan"))]), edge_ip(0), "out_of_range"),
-        (datagram(slices=[slice_demand(1, -1.0)]), edge_ip(0), "out_of_range"),
+        (datagram(slices=[slice_demand(1, 1e13)]), edge_ip(0), "out_of_range"),
+        (datagram(slices=[slice_demand(1, 1.0, loss_ratio=1.5)]), edge_ip(0), "out_of_range"),
         (datagram(completed_at_ns=NOW_NS - 6 * 10**9), edge_ip(0), "untimely"),
         (datagram(window=WINDOW + 1000), edge_ip(0), "untimely"),
         (datagram(period_ms=0), edge_ip(0), "untimely"),
@@ -109,6 +92,16 @@ def test_other_datagrams_change_nothing_and_are_counted(
     assert dict(known.refused) == {reason: 1}
     assert known.accepted == 0
     assert known.level_two.cells["ap1"].version == 0
+
+
+def test_one_datagram_brings_several_cells() -> None:
+    known = centre()
+    far = sample_aggregate(cell_id="ap2", edge="edge2")
+    known.receive(datagram_of(sample_aggregate(), far), COLLECTOR_IP, NOW_NS)
+    assert (known.accepted, dict(known.refused)) == (2, {})
+    known = centre()
+    known.receive(datagram_of(sample_aggregate(), far), edge_ip(0), NOW_NS)
+    assert (known.accepted, dict(known.refused)) == (1, {"spoofed": 1})
 
 
 def test_a_repeated_window_is_late() -> None:
@@ -127,7 +120,7 @@ def test_a_cell_event_has_every_slice_and_what_it_holds() -> None:
     assert {k: event[k] for k in ("kind", "id", "trace_id", "window", "period_ms")} == {
         "kind": "cell",
         "id": "ap1",
-        "trace_id": "t1",
+        "trace_id": TRACE_ID,
         "window": WINDOW,
         "period_ms": 500,
     }
@@ -240,7 +233,7 @@ def placebo_events(seed: int, count: int) -> tuple[list[Any], list[Any]]:
         slices = [slice_demand(1, 1000.0 + tick), slice_demand(2, 9000.0 + tick)]
         known.receive(datagram(slices=slices), edge_ip(0), NOW_NS + 2)
         event = json.loads(next_line(subscription))
-        assert event["trace_id"] == "t1"
+        assert event["trace_id"] == TRACE_ID
         assert (event["completed_at_ns"], event["received_at_ns"]) == (NOW_NS, NOW_NS + 2)
         assert [s["slice_id"] for s in event["slices"]] == [1, 2]
         assert event["slices"][0]["reservation"] == {"min_kbps": 8000, "max_kbps": 20_000}
@@ -286,9 +279,7 @@ def test_placebo_permutes_what_is_read_too() -> None:
 
 
 def test_the_event_of_an_overlong_absence_is_zero_not_missing() -> None:
-    from controller.contracts.twin_messages import CellAggregate
-
-    aggregate = CellAggregate.model_validate_json(datagram(slices=[], users_reported=0))
+    aggregate = sample_aggregate(slices=[], users_reported=0)
     event = cell_event(aggregate, ric_inventory(), [], NOW_NS)
     assert [s["demand_kbps"] for s in event["slices"]] == [0.0, 0.0]
     assert [s["reservation"]["max_kbps"] for s in event["slices"]] == [20_000, 20_000]

@@ -499,6 +499,19 @@ def test_a_slice_is_admitted_and_covered_by_decisions(tmp_path: Path) -> None:
     on_bench(tmp_path, scene)
 
 
+def test_a_slice_is_admitted_though_nobody_can_remember_it(tmp_path: Path) -> None:
+    kept = RunFolder(tmp_path).live_slices
+    kept.with_suffix(".new").symlink_to("/dev/full")
+
+    async def scene(bench: Bench) -> None:
+        assert (await bench.decide(**admit())).record.verdict is Verdict.APPLIED
+        assert bench.min_kbps() == {1: 8000, 2: 2000, 3: 1000}
+        alarm = bench.pipeline._slices.alarm
+        assert alarm is not None and alarm.startswith(f"{kept.name}: No space left")
+
+    on_bench(tmp_path, scene)
+
+
 def test_admission_refuses_with_the_numbers_and_changes_nothing(tmp_path: Path) -> None:
     async def scene(bench: Bench) -> None:
         decided = await bench.decide(**admit(guaranteed_mbps=9))

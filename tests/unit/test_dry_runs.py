@@ -29,8 +29,9 @@ COMMANDS_WITHOUT: dict[str, str] = {
     "xapp new": "writes a folder",
     "xapp validate": READS,
     "xapp logs": READS,
-    "twin model": READS,
     "twin represent": TWINS,
+    **dict.fromkeys(("twin model", "twin history", "twin export"), READS),
+    "replay": "plays a recording; no network is there",
 }
 READING_VERBS = ("list", "show")
 OTHER_GROUPS = ("models", "vm")
@@ -47,6 +48,7 @@ ROUTES_WITHOUT: dict[tuple[str, str], str] = {
     ("DELETE", "/api/v1/twin-budget"): TWINS,
     ("PUT", "/api/v1/twin-representatives"): TWINS,
     ("DELETE", "/api/v1/twin-representatives"): TWINS,
+    ("POST", "/api/v1/sdl/{operation}"): "an xApp's own shared data, not the network",
     ("POST", "/api/v1/whatif"): FORKS,
     ("POST", "/api/v1/whatif/compare"): FORKS,
     ("POST", "/api/v1/whatif/{fork_id}/predict"): FORKS,

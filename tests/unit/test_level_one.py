@@ -15,12 +15,12 @@ from controller.twins.level_one import (
     merge_report,
     twin_document,
 )
-from tests.sample_reports import PERIOD_NS, T0_NS, encoded, sample_flow, sample_report
+from tests.sample_reports import PERIOD_NS, T0_NS, sample_flow, sample_report
 
 
 def merged(twin: UserTwin | None, report: UserReport, history_length: int = 600) -> UserTwin:
     arrived_at_ns = report.measured_at_ns + 2_000_000
-    return merge_report(twin, report, encoded(report), arrived_at_ns, history_length)
+    return merge_report(twin, report, arrived_at_ns, history_length)
 
 
 def test_the_first_report_makes_the_twin() -> None:

@@ -14,7 +14,7 @@ from controller.local.prediction import DEMAND, MOBILITY, Predictor
 from controller.local.scoring import Scores
 from controller.local.tracks import Track
 from controller.twins.level_one import merge_predictions, merge_report, twin_document
-from tests.sample_reports import encoded, sample_report
+from tests.sample_reports import sample_report
 
 SECOND_NS = 1_000_000_000
 START_NS = 1_700_000_000 * SECOND_NS
@@ -62,7 +62,7 @@ def test_track_forgets_what_no_model_reads() -> None:
     track = Track()
     for step in range(200):
         track.add(driving(step))
-    assert 20 <= len(track.samples) <= 30
+    assert 20 <= len(track) <= 30
 
 
 def test_a_straight_drive_is_forecast_far_better_than_standing_still() -> None:
@@ -81,7 +81,7 @@ def test_forecasts_land_in_the_twin_with_horizon_and_quantiles() -> None:
     twin = None
     for step in range(30):
         report = driving(step)
-        twin = merge_report(twin, report, encoded(report), report.measured_at_ns, 60)
+        twin = merge_report(twin, report, report.measured_at_ns, 60)
         predictor.observe(report)
     assert twin is not None
     predicted = predictor.predict({"ue1": 10_000.0}, START_NS)["ue1"]

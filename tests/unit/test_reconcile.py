@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.reconcile import Change, difference, installed_program
-from controller.switch_program import Flow, Meter, SwitchProgram, cookie_of, match_of
+from controller.pacing import Pace
+from controller.reconcile import Change, Strangers, difference, installed_program
+from controller.switch_program import (
+    DEBUG_OWNER,
+    Flow,
+    Meter,
+    SwitchProgram,
+    cookie_of,
+    match_of,
+)
 from controller.switch_program import Kind as K
 from controller.switch_session import ExchangeFailed, SwitchSession
 
@@ -76,14 +84,18 @@ def test_reading_back_what_was_sent_compares_equal(have: SwitchProgram) -> None:
         "groups": [],
         "meters": [m.as_json() for m in have.meters.values()],
     }
-    read, foreign = installed_program("s", document)
-    assert difference(read, have).is_empty and foreign == 0
+    read, strangers = installed_program("s", document)
+    assert difference(read, have).is_empty and strangers == Strangers()
 
 
-def test_flows_of_others_are_counted_and_left_alone() -> None:
-    stranger = {**Flow(0, 5, (), 0).as_json(), "cookie": 0x1234}
-    read, foreign = installed_program("s", {"flows": [stranger], "groups": [], "meters": []})
-    assert not read.flows and foreign == 1
+def test_alien_flows_go_by_their_cookie_and_those_for_debugging_stay() -> None:
+    cookies = (0, 0x1234, 0x1234, DEBUG_OWNER << 48 | 7)
+    flows = [{**Flow(0, 5, (), 0).as_json(), "cookie": cookie} for cookie in cookies]
+    read, strangers = installed_program("s", {"flows": flows, "groups": [], "meters": []})
+    assert not read.flows and strangers == Strangers((0, 0x1234), 1)
+    change = Change("s", aliens_delete=strangers.alien_cookies)
+    assert change.touches_flows and change.words() == "2 alien cookies removed"
+    assert change.as_json()["aliens_delete"] == [0, 0x1234]
 
 
 def test_changed_instructions_replace_and_keep_the_match() -> None:
@@ -128,7 +140,8 @@ class FakeMessage:
 
 
 def session_with(datapath: FakeDatapath) -> SwitchSession:
-    session = SwitchSession(datapath, 1, lambda dp: FakeMessage(), threading.Event, lambda: None)
+    pace = Pace(lambda: None)
+    session = SwitchSession(datapath, 1, lambda dp: FakeMessage(), threading.Event, pace)
     datapath.session = session
     return session
 

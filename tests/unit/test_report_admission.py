@@ -89,6 +89,10 @@ def test_another_users_address_is_spoofed() -> None:
     "path",
     [
         ["speed_mps"],
+        ["rsrq_db"],
+        ["snr_db"],
+        ["down_kbps"],
+        ["up_kbps"],
         ["position_m", 1],
         ["rsrp_dbm", "ap1"],
         ["flows", 0, "demand_kbps"],
@@ -153,6 +157,28 @@ def test_the_next_report_is_no_replay() -> None:
 )
 def test_what_contradicts_the_inventory_is_mismatched(path: list[Any], value: Any) -> None:
     assert verdict(changed(path, value)) is Rejection.MISMATCHED
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "unit"),
+    [
+        (["flows", 0, "loss_ratio"], 5, "percent"),
+        (["flows", 0, "demand_kbps"], 4e9, "bit/s"),
+        (["flows", 0, "owd_p95_ms"], 12_000_000, "ns"),
+        (["speed_mps"], 6400, "mm/s"),
+        (["rsrp_dbm", "ap1"], -8000, "hundredths of dBm"),
+        (["snr_db"], 1e4, "a plain ratio"),
+    ],
+)
+def test_a_value_in_another_unit_is_out_of_range(path: list[Any], value: float, unit: str) -> None:
+    assert verdict(changed(path, value)) is Rejection.OUT_OF_RANGE, unit
+
+
+def test_a_name_with_another_unit_is_no_name() -> None:
+    payload = encoded(sample_report())
+    for name in (b"loss_pct", b"demand_mbps", b"speed_kmph"):
+        old = {b"l": b"loss_ratio", b"d": b"demand_kbps", b"s": b"speed_mps"}[name[:1]]
+        assert verdict(payload.replace(old, name)) is Rejection.MALFORMED
 
 
 @given(st.binary(max_size=200))

@@ -48,7 +48,7 @@ from controller.twins.level_one import (
     twin_document,
 )
 from tests.sample_inventory import sample_inventory
-from tests.sample_reports import encoded, sample_report
+from tests.sample_reports import sample_report
 from tests.scripted_api import ScriptedApi, scripted_api
 
 TOKEN = "secret-token"
@@ -353,7 +353,7 @@ def user_line(twin: UserTwin, now_ns: int = 9) -> bytes:
 
 def reported_twin() -> UserTwin:
     report = sample_report(sequence=4, position_m=(1.5, 2.0))
-    return merge_report(None, report, encoded(report), 8, 10)
+    return merge_report(None, report, 8, 10)
 
 
 def test_a_users_twin_becomes_a_typed_event() -> None:
@@ -363,7 +363,7 @@ def test_a_users_twin_becomes_a_typed_event() -> None:
         {"horizon_ms": 2000, "value": [6.0, 8.0], "radius_m": {"0.5": 2.0, "0.9": 5.0}},
     )
     later_ns = twin.measured_at_ns + 10
-    predicted = {"user.location_m": Prediction(later_ns, "mobility_forecast", horizons)}
+    predicted = {"user.location_m": Prediction.of(later_ns, "mobility_forecast", horizons)}
     event = parse_event(user_line(merge_predictions(twin, predicted)))
     assert isinstance(event, UserEvent)
     assert (event.ue_id, event.version, event.changed_at_ns) == ("ue1", 4, later_ns)

@@ -20,7 +20,7 @@ from controller.twins.series import (
     moment_ns,
 )
 from tests.ric_inventory import ric_inventory
-from tests.sample_reports import PERIOD_NS, T0_NS, encoded, sample_flow, sample_report
+from tests.sample_reports import PERIOD_NS, T0_NS, sample_flow, sample_report
 
 SECOND_NS = 1_000_000_000
 RAMP = [Sample(i, i * SECOND_NS // 2, float(i)) for i in range(10)]
@@ -106,7 +106,7 @@ def test_an_edge_answers_from_its_twins_history() -> None:
     twin = None
     for window in range(4000, 4004):
         one = sample_report(window, flows=[sample_flow(demand_kbps=float(window))])
-        twin = merge_report(twin, one, encoded(one), one.measured_at_ns, 100)
+        twin = merge_report(twin, one, one.measured_at_ns, 100)
     assert twin is not None
     since_ns = T0_NS + 2 * PERIOD_NS
     found = series_of(twin, Query("services.stream.down.demand_kbps", since_ns=since_ns))

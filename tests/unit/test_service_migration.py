@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from features import FEATURES, Track, features, is_complete, observed
+from features import FEATURES, Track, features, is_complete, observed, usual_s
 from holon_xapp import PredictedPlace, UserEvent, load_model
 from network import Service, network_of, services_of
 from strategies import (
@@ -67,7 +67,7 @@ POLICY = Policy()
 
 
 def event(cell_id: str = "west", x_m: float = 0.0, version: int = 1) -> UserEvent:
-    return UserEvent("car", version, 10**9, cell_id, {}, (x_m, 0.0), 24.0, (), {})
+    return UserEvent("car", version, 10**9, 10**9, cell_id, {}, (x_m, 0.0), 24.0, (), {})
 
 
 def scene(until_s: float, stay_s: float, cell_id: str = "west", **changes: Any) -> Scene:
@@ -104,7 +104,7 @@ def test_only_task_services_that_somebody_asks_and_that_can_move_count() -> None
 
 def test_it_waits_until_the_copy_takes_as_long_as_the_handover() -> None:
     copy_s = POLICY.copy_s(SERVICE)
-    assert forecast(POLICY, scene(until_s=copy_s + 2, stay_s=20)) is None
+    assert forecast(POLICY, scene(until_s=copy_s + 3, stay_s=20)) is None
     move = forecast(POLICY, scene(until_s=copy_s + 0.2, stay_s=20))
     assert move is not None and move.host == "edge-east"
     assert move.ahead == ("car", "edge-east"), "its twin goes ahead of the same handover"
@@ -129,6 +129,24 @@ def test_a_car_that_is_there_already_is_followed_when_it_stays_long_enough() -> 
     move = forecast(POLICY, here)
     assert move is not None and move.host == "edge-east" and move.ahead is None
     assert forecast(POLICY, scene(until_s=0.0, stay_s=2.0, cell_id="east")) is None
+
+
+def test_a_service_goes_home_though_one_stay_there_does_not_pay() -> None:
+    """Its car is in the east for ten seconds a round and three in the west; the copy takes six."""
+    slow = replace(SERVICE, took_s=6.0)
+    strange = scene(until_s=0.0, stay_s=9.5, cell_id="east", service=slow)
+    assert forecast(POLICY, strange) is None, "its ways are not known"
+
+    def rounds(east_s: float, west_s: float) -> Scene:
+        east, west = (strange.residences["car", c] for c in ("east", "west"))
+        usual = {
+            ("car", "east"): replace(east, usual_s=east_s),
+            ("car", "west"): replace(west, usual_s=west_s),
+        }
+        return replace(strange, residences=usual)
+
+    assert forecast(POLICY, rounds(10.0, 3.0)) is not None
+    assert forecast(POLICY, rounds(3.0, 10.0)) is None
 
 
 def test_users_that_stay_behind_weigh_against_a_move() -> None:
@@ -183,6 +201,7 @@ def events_of(seen: Seen, names: list[str]) -> list[UserEvent]:
             ue_id="car",
             version=at + 1,
             changed_at_ns=round(at * SAMPLE_PERIOD_S * 1e9),
+            forecast_at_ns=round(at * SAMPLE_PERIOD_S * 1e9),
             cell_id=names[seen.serving[at]],
             rsrp_dbm=dict(zip(names, seen.rsrp_dbm[at], strict=True)),
             position_m=(float(seen.position_m[at, 0]), float(seen.position_m[at, 1])),
@@ -220,7 +239,8 @@ def test_a_twin_that_shows_too_little_is_not_forecast() -> None:
     )  # fmt: skip
     assert is_complete(complete, list(CELLS), CELLS)
     for missing in (
-        {"position_m": None}, {"speed_mps": None}, {"places": ()}, {"rsrp_dbm": {"west": -80.0}},
+        {"position_m": None}, {"speed_mps": None}, {"places": ()}, {"forecast_at_ns": 5},
+        {"rsrp_dbm": {"west": -80.0}},
     ):  # fmt: skip
         assert not is_complete(replace(complete, **missing), list(CELLS), CELLS)  # type: ignore[arg-type]
 
@@ -258,7 +278,9 @@ def driven(way: Drive, strategy: str) -> Ledger:
             continue
         until, stay = model(features=features(track, now, names, CELLS))
         expected = {
-            ("car", n): Residence(_three(10 * until[row]), _three(20 * stay[row]))
+            ("car", n): Residence(
+                _three(10 * until[row]), _three(20 * stay[row]), usual_s(track, n)
+            )
             for row, n in enumerate(names)
         }
         here = Scene(NETWORK, replace(SERVICE, host=host), [now], expected)

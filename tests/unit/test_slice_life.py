@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,11 +11,14 @@ import pytest
 from controller.contracts.addressing import session_ip
 from controller.contracts.inventory import Inventory
 from controller.contracts.live_slices import (
+    current_inventory,
     documents,
     inventory_with,
     live_slices,
     parse,
+    remember,
 )
+from controller.contracts.run_folder import RunFolder
 from controller.contracts.slices import USABLE_SLICE_IDS, TrafficClass
 from controller.errors import (
     AdmissionError,
@@ -26,6 +30,7 @@ from controller.network_diff import Side, network_diff
 from controller.network_state import ChainedFunction, NetworkState, initial_state
 from controller.network_view import network_at
 from controller.queues import queue_rates
+from controller.reservations import of_living
 from controller.rules import compile_network
 from controller.slice_life import Planned, applied
 from tests.emulated.networks import two_cells
@@ -289,3 +294,23 @@ def test_other_intents_go_through_the_same_function() -> None:
     assert minima(planned.state, 1)["ap1"] == 3000
     moved = applied(INVENTORY, STATE, {"kind": "attach", "ue_id": "ue1", "cell_id": "ap2"})
     assert moved.state.serving_cell("ue1") == "ap2"
+
+
+def test_a_state_holds_nothing_for_slices_that_ended() -> None:
+    """A journal may still tell of them."""
+    both = create(default_class="elastic").state
+    assert minima(both) and of_living(network_at(INVENTORY, both), both) == both
+    held = of_living(network_at(INVENTORY, STATE), both).reservations
+    assert {cell: kept for cell, kept in held.items() if kept} == STATE.reservations
+
+
+@pytest.mark.parametrize("damage", [b"", b"[{", b'{"slice": 1}'])
+def test_of_a_damaged_file_the_one_before_counts(tmp_path: Path, damage: bytes) -> None:
+    run = RunFolder(tmp_path)
+    run.inventory.write_text(INVENTORY.model_dump_json())
+    first = list(create().state.slices.values())
+    for live in (first, list(STATE.slices.values())):
+        remember(run, live)
+    assert [s.name for s in current_inventory(run).slices] == ["video", "control"]
+    run.live_slices.write_bytes(damage)
+    assert [s.name for s in current_inventory(run).slices] == ["video", "control", "gaming"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from controller.pacing import Pace
 from controller.switch_admission import HANDSHAKE_S, MOST_STRANGERS, Admission, GuardedSocket
 from tests.faults.strangers import EMPTY_ELEMENT_HELLO, features_reply, message
 
@@ -38,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def admission(clock: Clock) -> Admission:
-    return Admission([1, 2], clock, lambda: None, lambda line: None)
+    return Admission([1, 2], clock, Pace(lambda: None), lambda line: None)
 
 
 def connected(admission: Admission, *said: bytes) -> GuardedSocket:

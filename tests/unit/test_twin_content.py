@@ -24,12 +24,12 @@ from controller.twins.slice_sums import SatisfiedWindows, ServiceLoad
 from controller.twins.twin import Attribute, Prediction, Twin
 from tests.ric_inventory import ric_inventory
 from tests.sample_evidence import decision
-from tests.sample_reports import encoded, sample_flow, sample_report
+from tests.sample_reports import sample_flow, sample_report
 from tests.unit.test_user_agents import flow, totals
 from topologies.agent_orders import first_settings, fitted
 from topologies.scenario.schema import DEVICES
 from topologies.use_case import Instruments, course_deg
-from topologies.user_reports import flow_table
+from topologies.user_reports import flow_table, part_of
 
 from tests.unit.test_level_two import VIDEO, aggregate, demand, level_two, value  # isort: skip
 
@@ -59,7 +59,7 @@ def test_a_users_experience_is_its_services_weighted_with_demand() -> None:
 
 def test_a_twin_shows_experience_and_use_case_data() -> None:
     report = sample_report(flows=[sample_flow()], heading_deg=271.0, operations=12)
-    twin = merge_report(None, report, encoded(report), report.measured_at_ns, 10)
+    twin = merge_report(None, report, report.measured_at_ns, 10)
     document = twin_document(twin, report.measured_at_ns)
     assert document["services"]["stream"]["down"]["mos"]["value"] == mos(0.1, 4.0)
     assert document["user"]["qoe_mos"]["value"] == mos(0.1, 4.0)
@@ -108,9 +108,9 @@ def test_instruments_read_the_users_own_track_and_sockets() -> None:
     table = flow_table(flows)
     counts = np.concatenate([totals(received_packets=40), totals(sent_packets=2)])
     instruments = Instruments()
-    first = instruments.read(0, (0.0, 0.0), table, counts, [0, 1])
+    first = instruments.read(0, (0.0, 0.0), table, counts)
     assert first == {"odometer_m": 0.0, "operations": 42}
-    second = instruments.read(0, (3.0, 4.0), table, counts, [0])
+    second = instruments.read(0, (3.0, 4.0), part_of(table, [0]), counts[:1])
     assert second["odometer_m"] == 5.0
     assert second["heading_deg"] == pytest.approx(36.87)
     assert second["operations"] == 40

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from controller.contracts.twin_messages import UserReport
 from controller.local.exchange import Exchange
 from controller.local.twin_migration import (
     MAX_MESSAGE_BYTES,
@@ -18,7 +17,6 @@ from controller.local.twin_migration import (
     decoded,
     head_message,
     history_message,
-    sequence_of,
     versions_missing,
     with_head,
     with_history,
@@ -30,7 +28,7 @@ from controller.twins.level_one import (
     merge_report,
     twin_document,
 )
-from tests.sample_reports import encoded, sample_report
+from tests.sample_reports import sample_report
 
 LENGTH = 60
 
@@ -38,7 +36,7 @@ LENGTH = 60
 def twin_of(sequences: range, twin: UserTwin | None = None) -> UserTwin:
     for sequence in sequences:
         report = sample_report(sequence=sequence, measured_at_ns=1_000_000_000 + sequence)
-        twin = merge_report(twin, report, encoded(report), report.measured_at_ns, LENGTH)
+        twin = merge_report(twin, report, report.measured_at_ns, LENGTH)
     assert twin is not None
     return twin
 
@@ -46,7 +44,7 @@ def twin_of(sequences: range, twin: UserTwin | None = None) -> UserTwin:
 def test_a_twin_arrives_as_it_left() -> None:
     horizon = {"horizon_ms": 1000, "value": [1.0, 2.0], "radius_m": {"0.5": 1.0}}
     twin = merge_predictions(
-        twin_of(range(1, 41)), {"user.location_m": Prediction(5, "model 1", (horizon,))}
+        twin_of(range(1, 41)), {"user.location_m": Prediction.of(5, "model 1", [horizon])}
     )
     head = decoded(head_message(twin, 7))
     assert (head.ue_id, head.left_at_ns) == (twin.ue_id, 7)
@@ -69,19 +67,19 @@ def test_reports_that_came_first_are_kept_and_the_past_is_put_before_them() -> N
     assert head is not None
     here = with_head(newer, head)
     assert here.version == 33
-    merged = with_history(here, left.history, LENGTH)
-    assert [sequence_of(entry) for entry in merged.history] == list(range(1, 34))
+    merged = with_history(here, left.history.reports(), LENGTH)
+    assert merged.history.sequences() == list(range(1, 34))
     assert versions_missing(merged, 1) == 0
 
 
 def test_a_report_lost_on_the_way_is_counted() -> None:
-    merged = with_history(twin_of(range(33, 35)), twin_of(range(1, 31)).history, LENGTH)
+    merged = with_history(twin_of(range(33, 35)), twin_of(range(1, 31)).history.reports(), LENGTH)
     assert versions_missing(merged, 1) == 2
 
 
 def test_history_stays_bounded() -> None:
-    merged = with_history(twin_of(range(61, 101)), twin_of(range(1, 61)).history, LENGTH)
-    assert [sequence_of(e) for e in merged.history] == list(range(41, 101))
+    merged = with_history(twin_of(range(61, 101)), twin_of(range(1, 61)).history.reports(), LENGTH)
+    assert merged.history.sequences() == list(range(41, 101))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +122,7 @@ def test_both_messages_arrive_in_order_over_tcp() -> None:
     old, new = asyncio.run(_exchanged(twin, arrivals.append))
     assert (old.sent, old.failed, new.refused) == (1, 0, 0)
     assert [a.twin is None for a in arrivals] == [False, True]
-    assert arrivals[1].history == twin.history
+    assert list(arrivals[1].history) == twin.history.reports()
     assert len(new.gaps_ms) == 1
     assert old.bytes_sent == sum(
         4 + len(m) for m in (head_message(twin, 7), history_message(twin, 7))
@@ -173,4 +171,4 @@ def test_a_copy_ahead_of_a_handover_is_no_gap_and_its_failure_is_told() -> None:
 def test_reports_in_a_moved_history_are_reports() -> None:
     twin = twin_of(range(1, 5))
     moved = decoded(history_message(twin, 7)).history
-    assert [UserReport.model_validate_json(e).sequence for e in moved] == [1, 2, 3, 4]
+    assert [report.sequence for report in moved] == [1, 2, 3, 4]

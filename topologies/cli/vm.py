@@ -24,7 +24,7 @@ commands = typer.Typer(
 )
 PASS_THROUGH = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 _CONTRACT = "tests/emulated/test_datapath.py"
-_DOCTOR_TIMEOUT_S, _CONTRACT_TIMEOUT_S, _RUN_TIMEOUT_S = 120.0, 600.0, 420.0
+_DOCTOR_TIMEOUT_S, _CONTRACT_TIMEOUT_S, _RUN_TIMEOUT_S = 120.0, 600.0, 600.0
 _RUN_S = 10
 _SLOW = {  # `minimal` at about a fifth of its rates: an emulated processor forwards so much
     "access_points.ap1.down_mbps": 4, "access_points.ap1.up_mbps": 4,

@@ -14,7 +14,7 @@ from topologies.vm.machine import Machine
 
 FOLDER = "/root/holon"
 RESULTS = "/root/results"
-PATIENCE = 4
+PATIENCE = 10
 """By how much starting may take longer there."""
 ENVIRONMENT = f"export {patience.VARIABLE}={PATIENCE} PYTHONUNBUFFERED=1"
 _LEFT_OUT = ("./.git", "./.venv", "./results", "__pycache__", ".mypy_cache", ".ruff_cache",

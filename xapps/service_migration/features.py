@@ -64,7 +64,10 @@ def margins_db(rsrp_dbm: Mapping[str, float]) -> dict[str, float]:
 
 
 def is_complete(event: UserEvent, cells: Sequence[str], places_m: Mapping[str, Place]) -> bool:
-    """Whether the twin shows all that the model reads, of all these cells."""
+    """Whether the twin shows all that the model reads, of all these cells, and its forecast is of
+    its newest report: places of an older one do not fit where the user is now."""
+    if event.forecast_at_ns < event.changed_at_ns:
+        return False
     known = all(c in event.rsrp_dbm and c in places_m for c in cells)
     has_place = event.position_m is not None and event.speed_mps is not None
     return known and has_place and len(cells) > 1 and len(event.places) == HORIZONS
@@ -112,6 +115,11 @@ def features(
 
 def gain_db(cell_m: Place, place_m: Place) -> float:
     return -SLOPE_DB_PER_DECADE * math.log10(max(SHORTEST_M, math.dist(cell_m, place_m)))
+
+
+def usual_s(track: Track, cell_id: str) -> float:
+    """The mean of the user's earlier stays in a cell; 0 when there is none."""
+    return _mean(track.stays_s.get(cell_id, ()))
 
 
 def _mean(values: Sequence[float]) -> float:

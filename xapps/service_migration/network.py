@@ -19,8 +19,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Service:
-    """A task service of the moment. `transfer_mbps` None: as fast as it goes; `took_s`: its
-    newest migration, None before the first."""
+    """A task service of the moment. `transfer_mbps` None: as fast as it goes; `took_s`,
+    `wire_bytes`: of its newest migration, None before the first."""
 
     name: str
     host: str
@@ -29,6 +29,7 @@ class Service:
     state_bytes: int
     transfer_mbps: float | None
     took_s: float | None = None
+    wire_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,14 @@ class Policy:
 
     cost_ms_per_mbps: float = 5.0
     """What a Mbit/s of state on the wire is worth in milliseconds of mean request latency."""
-    wire_ratio: float = 1.1
+    wire_ratio: float = 1.35
     """Bytes on the wire per byte of state: headers, and pages that are sent again."""
-    start_s: float = 0.4
+    start_s: float = 0.6
     """Of a migration besides its copy: the new instance's start, the last round, the flip."""
-    lead_s: float = 0.5
-    """Ready so long before the expected handover: a report period, which is what twins know."""
+    lead_s: float = 1.0
+    """Begun so long before it would have to be: reports and forecasts come every half second."""
+    agreeing: float = 2.0
+    """So many forecasts, one after the other, have to say the same: one alone may be noise."""
     fastest_mbps: float = 50.0
     """Assumed of a service that states no pace."""
     pause_s: float = 2.0
@@ -65,15 +67,18 @@ class Policy:
 
     def move_cost_ms_s(self, service: Service) -> float:
         """What a move's bytes are worth, in milliseconds of latency times seconds."""
-        return self.cost_ms_per_mbps * 8 * service.state_bytes * self.wire_ratio / 1e6
+        wire_bytes = service.wire_bytes or service.state_bytes * self.wire_ratio
+        return self.cost_ms_per_mbps * 8 * wire_bytes / 1e6
 
 
 @dataclass(frozen=True)
 class Residence:
-    """The model's quantiles (0.1, 0.5, 0.9) for one user and cell, seconds."""
+    """The model's quantiles (0.1, 0.5, 0.9) for one user and cell, seconds; `usual_s`: the mean of
+    the user's earlier stays there, 0 when there is none."""
 
     until_s: tuple[float, float, float]
     stay_s: tuple[float, float, float]
+    usual_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def forecast(policy: Policy, scene: Scene) -> Move | None:
     """The move that is worth most, if it is worth anything and its time has come.
 
     Worth: what it saves its users over their stay in a cell, less what it costs them
-    meanwhile, less its bytes - twice, when they are expected to leave again.  Time: so
+    meanwhile, less its bytes, and what comes after that stay (`_afterwards`).  Time: so
     that it is done just before the handover it is for.
     """
     moves = [
@@ -147,13 +152,14 @@ def forecast(policy: Policy, scene: Scene) -> Move | None:
 
 def _worth(policy: Policy, scene: Scene, host: str) -> Move | None:
     """Of moving to `host` now; None when it is too early to."""
-    saved_ms_s, is_due, leaves = 0.0, False, False
-    ahead = None
+    saved_ms_s, is_due = 0.0, False
+    ahead, words, leaving = None, [], []
     for user in scene.users:
         cell_id, wait_s, stay_s = _next_stay(scene, user, host)
         if cell_id is None:
             saved_ms_s += _loss(policy, scene, user, host)
             continue
+        words.append(f"{user.ue_id} in {cell_id} in {wait_s:.1f} s for {stay_s:.1f} s")
         copy_s = policy.copy_s(scene.service)
         gain_ms = _gain_ms(scene, cell_id, host)
         done_s = max(copy_s, wait_s)
@@ -162,13 +168,42 @@ def _worth(policy: Policy, scene: Scene, host: str) -> Move | None:
         if user.cell_id is not None and early_s > 0:
             saved_ms_s += _gain_ms(scene, user.cell_id, host) * early_s / len(scene.users)
         is_due |= wait_s <= copy_s + policy.lead_s
-        leaves |= _leaves(scene, user, cell_id)
+        if _leaves(scene, user, cell_id):
+            leaving.append(_round_ms_s(scene, user, cell_id, host))
         if cell_id != user.cell_id:
             ahead = (user.ue_id, scene.network.edge_of(cell_id))
     if not is_due:
         return None
-    cost_ms_s = policy.move_cost_ms_s(scene.service) * (2 if leaves else 1)
-    return Move(host, f"{saved_ms_s:.0f} ms*s for {cost_ms_s:.0f}", saved_ms_s - cost_ms_s, ahead)
+    cost_ms_s = policy.move_cost_ms_s(scene.service)
+    cost_ms_s -= _afterwards(cost_ms_s, leaving)
+    reason = f"{saved_ms_s:.0f} ms*s for {cost_ms_s:.0f}: {', '.join(words)}"
+    return Move(host, reason, saved_ms_s - cost_ms_s, ahead)
+
+
+def _afterwards(cost_ms_s: float, rounds: Sequence[float | None]) -> float:
+    """What follows when users leave again: another move back, or the service stays and serves
+    them in their next round as they usually go about; the better of the two."""
+    if not rounds:
+        return 0.0
+    known = [r for r in rounds if r is not None]
+    if len(known) < len(rounds):
+        return -cost_ms_s
+    return max(-cost_ms_s, sum(known))
+
+
+def _round_ms_s(scene: Scene, user: UserEvent, cell_id: str, host: str) -> float | None:
+    """What a user's next round saves if the service stays at `host`: its usual stay in this cell
+    less those where the old place is better; None when its ways are not known."""
+    gain_ms = _gain_ms(scene, cell_id, host)
+    usual_s = scene.residences[user.ue_id, cell_id].usual_s
+    lost_ms_s = [
+        _gain_ms(scene, other, host) * expected.usual_s
+        for (ue_id, other), expected in scene.residences.items()
+        if ue_id == user.ue_id and _gain_ms(scene, other, host) < 0 and expected.usual_s > 0
+    ]
+    if not usual_s or not lost_ms_s:
+        return None
+    return (gain_ms * usual_s + sum(lost_ms_s) / len(lost_ms_s)) / len(scene.users)
 
 
 def _gain_ms(scene: Scene, cell_id: str, host: str) -> float:

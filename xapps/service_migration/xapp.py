@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from features import Track, features, is_complete, observed
+from features import Track, features, is_complete, observed, usual_s
 from holon_xapp import (
     Decision,
     Model,
@@ -53,36 +53,61 @@ class ServiceMigration:
         self._tracks: dict[str, Track] = {}
         self._events: dict[str, UserEvent] = {}
         self._residences: dict[tuple[str, str], Residence] = {}
-        self._took_s: dict[str, float] = {}
+        self._costs: dict[str, tuple[float, int]] = {}
+        """Of each service's newest migration: seconds, bytes on the wire."""
+        self._wishes: dict[str, tuple[str, int]] = {}
+        """Host that forecasts agree on, and how many in a row."""
         self._quiet_until_s: dict[str, float] = {}
         self._moving: set[str] = set()
 
     def on_user(self, event: UserEvent) -> None:
         self._tracks[event.ue_id] = observed(self._tracks.get(event.ue_id, Track()), event)
         self._events[event.ue_id] = event
-        self._forecast(event)
+        is_forecast = self._forecast(event)
+        if self._model is not None and not is_forecast:
+            return
         self._refresh()
         for service in self._services.values():
             if event.ue_id in service.users:
                 self._consider(service, event)
 
-    def _forecast(self, event: UserEvent) -> None:
+    def _forecast(self, event: UserEvent) -> bool:
+        """Whether the event had all that the model reads."""
         cells = list(self._network.cells)
         places_m = {c.cell_id: c.place_m for c in self._network.cells.values()}
         if self._model is None or not is_complete(event, cells, places_m):
-            return
+            return False
         rows = features(self._tracks[event.ue_id], event, cells, places_m)
         until, stay = self._model(features=rows)
         for row, cell_id in enumerate(cells):
             self._residences[event.ue_id, cell_id] = Residence(
-                _seconds(until[row], UNTIL_SCALE_S), _seconds(stay[row], STAY_SCALE_S)
+                _seconds(until[row], UNTIL_SCALE_S),
+                _seconds(stay[row], STAY_SCALE_S),
+                usual_s(self._tracks[event.ue_id], cell_id),
             )
+        return True
 
     def _refresh(self) -> None:
         if time.monotonic() - self._refreshed_s >= REFRESH_S:
             found = services_of(self._xapp.services())
-            self._services = {n: replace(s, took_s=self._took_s.get(n)) for n, s in found.items()}
+            self._services = {name: self._with_cost(s) for name, s in found.items()}
             self._refreshed_s = time.monotonic()
+
+    def _with_cost(self, service: Service) -> Service:
+        if service.name not in self._costs:
+            return service
+        took_s, wire_bytes = self._costs[service.name]
+        return replace(service, took_s=took_s, wire_bytes=wire_bytes)
+
+    def _agreed(self, service: Service, move: Move | None) -> bool:
+        """Whether as many forecasts in a row as the policy asks for want this move."""
+        if move is None:
+            self._wishes.pop(service.name, None)
+            return False
+        host, count = self._wishes.get(service.name, ("", 0))
+        count = count + 1 if host == move.host else 1
+        self._wishes[service.name] = move.host, count
+        return count >= self._policy.agreeing
 
     def _consider(self, service: Service, event: UserEvent) -> None:
         is_quiet = time.monotonic() < self._quiet_until_s.get(service.name, 0.0)
@@ -91,6 +116,8 @@ class ServiceMigration:
         users = [self._events[u] for u in service.users if u in self._events]
         scene = Scene(self._network, service, users, self._residences)
         move = self._strategy(self._policy, scene)
+        if self._model is not None and not self._agreed(service, move):
+            return
         if move is None:
             return
         self._moving.add(service.name)
@@ -110,9 +137,11 @@ class ServiceMigration:
             order = migrate(service.name, move.host).answering(event, inferred_at_ns)
             decision = self._report(own, order, f"{service.name} -> {move.host} ({move.reason})")
             if decision is not None and decision.is_applied:
-                took_s = float(decision.record["effect_detail"]["duration_ms"]) / 1000
-                self._took_s[service.name] = took_s
-                self._services[service.name] = replace(service, host=move.host, took_s=took_s)
+                cost = decision.record["effect_detail"]
+                took_s, wire_bytes = float(cost["duration_ms"]) / 1000, int(cost["wire_bytes"])
+                self._costs[service.name] = took_s, wire_bytes
+                moved = replace(service, host=move.host)
+                self._services[service.name] = self._with_cost(moved)
         finally:
             own.close()
             pause_s = self._policy.pause_s if self._model is not None else 0.5

@@ -113,6 +113,8 @@ class UserEvent:
     version: int
     changed_at_ns: int
     """When its newest report was measured or its newest forecast made."""
+    forecast_at_ns: int
+    """When `places` were made; 0 without. Older than `changed_at_ns`: a report came since."""
     cell_id: str | None
     rsrp_dbm: Mapping[str, float]
     position_m: tuple[float, float] | None
@@ -191,6 +193,7 @@ def _user(document: Mapping[str, Any]) -> UserEvent:
         ue_id=str(document["id"]),
         version=int(document["version"]),
         changed_at_ns=max([int(predicted.get("made_at", 0)), *measured_at_ns]),
+        forecast_at_ns=int(predicted.get("made_at", 0)),
         cell_id=_value(radio.get("serving_cell", {})),
         rsrp_dbm=dict(_value(radio.get("rsrp_dbm", {})) or {}),
         position_m=None if place is None else (float(place[0]), float(place[1])),

@@ -1,0 +1,243 @@
+"""The newest reports of one user, packed: about 60 bytes each instead of 800 of JSON.
+
+A report is a row of numbers and a shape: everything else it says (names, flags,
+settings), which other reports share, also those of other users.  Rows of one shape
+are packed together (`report_block`).  Immutable; no clock, no sockets.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from controller.contracts.twin_messages import FlowReport, UserReport
+from controller.twins.report_block import pack, unpack
+
+BLOCK_REPORTS = 16
+"""Rows wait unpacked until there are so many of one shape."""
+TAIL_ROWS_MAX = 4 * BLOCK_REPORTS
+"""Rows of rare shapes do not wait for ever."""
+FLOW_NUMBERS = ("demand_kbps", "goodput_kbps", "loss_ratio", "owd_p95_ms")
+OPTIONAL_NUMBERS = (
+    "rsrq_db", "snr_db", "cqi", "down_kbps", "up_kbps", "heading_deg", "odometer_m", "operations",
+)  # fmt: skip
+_WHOLE_NUMBERS = {"cqi", "operations"}
+_TIMES = struct.Struct("<2q")
+
+
+class Shape(NamedTuple):
+    """What a report says besides numbers; equal shapes are one object (`_SHAPES`)."""
+
+    ue_kind: str
+    cell_id: str
+    period_ms: int
+    settings_version: int
+    batch_reports: int
+    rsrp_cells: tuple[str, ...]
+    has_position: bool
+    has_speed: bool
+    others: tuple[str, ...]
+    """Those of `OPTIONAL_NUMBERS` that it has."""
+    flows: tuple[tuple[str, int, bool], ...]
+    """Service, slice, up; numbers `FLOW_NUMBERS` each, no delay as NaN."""
+
+
+_SHAPES: dict[Shape, Shape] = {}
+_SHAPES_MAX = 10_000
+
+
+class Row(NamedTuple):
+    """One report: sequence, time of measurement, then doubles in the shape's order."""
+
+    shape: Shape
+    numbers: bytes
+
+    @property
+    def sequence(self) -> int:
+        return int.from_bytes(self.numbers[:8], "little")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`count` rows of one shape, in the order they came."""
+
+    shape: Shape
+    count: int
+    packed: bytes
+
+
+def row_of(report: UserReport) -> Row:
+    has_position, has_speed = report.position_m is not None, report.speed_mps is not None
+    others = tuple([n for n in OPTIONAL_NUMBERS if getattr(report, n) is not None])
+    numbers: list[float] = [*report.rsrp_dbm.values()]
+    if report.position_m is not None:
+        numbers += report.position_m
+    if report.speed_mps is not None:
+        numbers.append(report.speed_mps)
+    for name in others:
+        numbers.append(getattr(report, name))
+    for f in report.flows:
+        delay_ms = math.nan if f.owd_p95_ms is None else f.owd_p95_ms
+        numbers += (f.demand_kbps, f.goodput_kbps, f.loss_ratio, delay_ms)
+    shape = Shape(
+        report.kind,
+        report.cell_id,
+        report.period_ms,
+        report.settings_version,
+        report.batch_reports,
+        tuple(report.rsrp_dbm),
+        has_position,
+        has_speed,
+        others,
+        tuple([(f.service, f.slice_id, f.up) for f in report.flows]),
+    )
+    if len(_SHAPES) > _SHAPES_MAX:
+        _SHAPES.clear()  # those in use live on in their rows
+    known = _SHAPES.setdefault(shape, shape)
+    times = _TIMES.pack(report.sequence, report.measured_at_ns)
+    return Row(known, times + struct.pack(f"<{len(numbers)}d", *numbers))
+
+
+def row_of_zeros(shape: Shape) -> Row:
+    """Of a report of that shape: what attributes there are depends on nothing else."""
+    return Row(shape, _TIMES.pack(1, 0) + bytes(8 * _doubles(shape)))
+
+
+def report_of(ue_id: str, row: Row) -> UserReport:
+    """The report that the row was made of."""
+    shape = row.shape
+    sequence, measured_at_ns = _TIMES.unpack_from(row.numbers)
+    doubles = (len(row.numbers) - _TIMES.size) // 8
+    left = iter(struct.unpack_from(f"<{doubles}d", row.numbers, _TIMES.size))
+    rsrp_dbm = {cell_id: next(left) for cell_id in shape.rsrp_cells}
+    position_m = (next(left), next(left)) if shape.has_position else None
+    speed_mps = next(left) if shape.has_speed else None
+    others: dict[str, Any] = {name: next(left) for name in shape.others}
+    for name in _WHOLE_NUMBERS & others.keys():
+        others[name] = int(others[name])
+    return UserReport(
+        ue_id=ue_id,
+        kind=shape.ue_kind,
+        sequence=sequence,
+        window=measured_at_ns // (shape.period_ms * 1_000_000) - 1,
+        measured_at_ns=measured_at_ns,
+        period_ms=shape.period_ms,
+        cell_id=shape.cell_id,
+        rsrp_dbm=rsrp_dbm,
+        position_m=position_m,
+        speed_mps=speed_mps,
+        **others,
+        flows=[_flow_of(names, left) for names in shape.flows],
+        settings_version=shape.settings_version,
+        batch_reports=shape.batch_reports,
+    )
+
+
+def _flow_of(names: tuple[str, int, bool], left: Iterator[float]) -> FlowReport:
+    service, slice_id, up = names
+    numbers: dict[str, Any] = {name: next(left) for name in FLOW_NUMBERS}
+    if math.isnan(numbers["owd_p95_ms"]):
+        numbers["owd_p95_ms"] = None
+    return FlowReport(service=service, slice_id=slice_id, up=up, **numbers)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReportLog:
+    """At most the newest `length`; `tail` waits to be packed, in the order of arrival."""
+
+    ue_id: str
+    length: int
+    blocks: tuple[Block, ...] = ()
+    tail: tuple[Row, ...] = ()
+
+    def appended(self, row: Row, length: int) -> ReportLog:
+        """With one more report, the newest; at most `length` of them are kept."""
+        blocks, tail = self.blocks, (*self.tail, row)
+        if len(tail) >= BLOCK_REPORTS:
+            shape, count = Counter(id(r.shape) for r in tail).most_common(1)[0]
+            if count >= BLOCK_REPORTS or len(tail) > TAIL_ROWS_MAX:
+                same = [r for r in tail if id(r.shape) == shape]
+                blocks = (*blocks, _block(same))
+                tail = tuple([r for r in tail if id(r.shape) != shape])
+                blocks = _without_the_old(blocks, len(tail), length)
+        elif len(blocks) > 1:
+            blocks = _without_the_old(blocks, len(tail), length)
+        if not blocks and len(tail) > length:
+            tail = tail[len(tail) - length :]
+        return ReportLog(self.ue_id, length, blocks, tail)
+
+    def __len__(self) -> int:
+        return min(self.length, len(self.tail) + sum(b.count for b in self.blocks))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Each report as JSON."""
+        return map(_as_json, self.reports())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ReportLog) and self.rows() == other.rows()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def rows(self) -> list[Row]:
+        """Oldest first."""
+        rows = list(self.tail)
+        for block in self.blocks:
+            rows += _rows(block)
+        return sorted(rows, key=lambda row: row.sequence)[-self.length :]
+
+    def reports(self, last: int | None = None) -> list[UserReport]:
+        """The newest `last` (all: None), oldest first."""
+        rows = self.rows()
+        return [report_of(self.ue_id, row) for row in (rows if last is None else rows[-last:])]
+
+    def sequences(self) -> list[int]:
+        return [row.sequence for row in self.rows()]
+
+
+def log_of(ue_id: str, reports: Iterable[UserReport], length: int) -> ReportLog:
+    """Of these reports the newest, each sequence number once."""
+    rows = {report.sequence: row_of(report) for report in reports}
+    log = ReportLog(ue_id, length)
+    for sequence in sorted(rows)[-length:]:
+        log = log.appended(rows[sequence], length)
+    return log
+
+
+def document_of(report: UserReport) -> dict[str, Any]:
+    """As JSON has it, without what the report does not say."""
+    document = report.model_dump(mode="json")
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _as_json(report: UserReport) -> bytes:
+    return orjson.dumps(document_of(report))
+
+
+def _without_the_old(blocks: tuple[Block, ...], tail_rows: int, length: int) -> tuple[Block, ...]:
+    """Blocks are dropped whole, when the others have `length` reports without them."""
+    count = tail_rows + sum(b.count for b in blocks)
+    while blocks and count - blocks[0].count >= length:
+        count -= blocks[0].count
+        blocks = blocks[1:]
+    return blocks
+
+
+def _block(rows: Sequence[Row]) -> Block:
+    """Of one shape."""
+    return Block(rows[0].shape, len(rows), pack([row.numbers for row in rows]))
+
+
+def _rows(block: Block) -> list[Row]:
+    shape = block.shape
+    return [Row(shape, row) for row in unpack(block.packed, block.count, _doubles(shape))]
+
+
+def _doubles(shape: Shape) -> int:
+    radio = len(shape.rsrp_cells) + len(shape.others)
+    return radio + 2 * shape.has_position + shape.has_speed + len(FLOW_NUMBERS) * len(shape.flows)

@@ -1,0 +1,139 @@
+"""The packed history of a user's reports: what goes in comes out, and it is small."""
+
+from __future__ import annotations
+
+import random
+import struct
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.contracts.twin_messages import UserReport
+from controller.twins.report_block import pack, unpack
+from controller.twins.report_log import (
+    BLOCK_REPORTS,
+    TAIL_ROWS_MAX,
+    ReportLog,
+    log_of,
+    report_of,
+    row_of,
+)
+from tests.sample_reports import PERIOD_NS, sample_flow, sample_report
+
+
+def finite(low: float, high: float) -> st.SearchStrategy[float]:
+    rounded = st.floats(low, high).map(lambda x: min(max(round(x, 3), low), high))
+    return st.one_of(st.floats(low, high), rounded)
+
+
+flows = st.builds(
+    sample_flow,
+    service=st.sampled_from(["video", "maps"]),
+    up=st.booleans(),
+    demand_kbps=finite(0, 1e9),
+    goodput_kbps=finite(0, 1e6),
+    loss_ratio=finite(0, 1),
+    owd_p95_ms=st.none() | finite(0, 60_000),
+)
+contents = st.fixed_dictionaries(
+    {
+        "cell_id": st.sampled_from(["ap1", "ap2"]),
+        "rsrp_dbm": st.dictionaries(st.sampled_from(["ap1", "ap2"]), finite(-200, 50)),
+        "position_m": st.none() | st.tuples(finite(-1e8, 1e8), finite(-1e8, 1e8)),
+        "speed_mps": st.none() | finite(0, 1000),
+        "snr_db": st.none() | finite(-200, 200),
+        "cqi": st.none() | st.integers(0, 15),
+        "flows": st.lists(flows, max_size=3),
+        "settings_version": st.integers(0, 2**32 - 1),
+        "batch_reports": st.integers(1, 32),
+    }
+)
+
+
+def report(number: int, **changes: Any) -> UserReport:
+    """The `number`th of a user, from 1, of window `number`."""
+    return sample_report(number, sequence=number, **changes)
+
+
+@given(st.lists(contents, min_size=1, max_size=60), st.integers(1, 80))
+@settings(deadline=None)
+def test_what_goes_in_comes_out_newest_last(documents: list[dict[str, Any]], length: int) -> None:
+    reports = [report(number + 1, **d) for number, d in enumerate(documents)]
+    log = log_of("ue1", reports, length)
+    assert log.reports() == reports[-length:]
+    assert len(log) == len(reports[-length:])
+    assert [orjson.loads(entry)["sequence"] for entry in log] == log.sequences()
+
+
+def test_every_field_of_a_report_is_kept() -> None:
+    """A field that a message gains must be given a place in rows or shapes."""
+    radio = {"rsrq_db": -9.5, "snr_db": 11.0, "cqi": 9, "down_kbps": 1e4, "up_kbps": 5.5}
+    radio |= {"heading_deg": 90.5, "odometer_m": 12.25, "operations": 77}
+    full = report(7, **radio, settings_version=3, batch_reports=4)
+    unset = [name for name in UserReport.model_fields if getattr(full, name) is None]
+    assert unset == []
+    assert report_of("ue1", row_of(full)) == full
+
+
+def test_a_longer_log_goes_on_and_a_shorter_one_forgets() -> None:
+    log = ReportLog("ue1", 10)
+    for number in range(1, 101):
+        log = log.appended(row_of(report(number)), 50 if number < 100 else 20)
+        assert len(log) == (min(number, 50) if number < 100 else 20)
+    assert log.sequences() == list(range(81, 101))
+
+
+def test_reports_of_a_thousand_shapes_are_still_bounded() -> None:
+    log = ReportLog("ue1", 32)
+    for number in range(1, 1001):
+        log = log.appended(row_of(report(number, settings_version=number)), 32)
+    assert log.sequences() == list(range(969, 1001))
+    assert len(log.tail) <= TAIL_ROWS_MAX
+    assert len(log.blocks) <= 64
+
+
+def test_alternating_shapes_are_packed_too() -> None:
+    """A twin model may ask for the place in every second report only."""
+    log = ReportLog("ue1", 200)
+    for number in range(1, 201):
+        place = (1.0 * number, 2.0) if number % 2 else None
+        log = log.appended(row_of(report(number, position_m=place)), 200)
+    assert len(log.tail) < 2 * BLOCK_REPORTS
+    assert all(block.count == BLOCK_REPORTS for block in log.blocks)
+    assert log.sequences() == list(range(1, 201))
+
+
+def test_a_minute_of_a_phone_is_a_few_kilobytes() -> None:
+    noise = random.Random(1)
+    log = ReportLog("ue1", 120)
+    for number in range(1, 241):
+        flow = [
+            sample_flow(
+                service=service,
+                demand_kbps=round(noise.gauss(900, 60), 3),
+                goodput_kbps=round(noise.gauss(800, 60), 3),
+                owd_p95_ms=round(noise.uniform(1, 20), 3),
+                loss_ratio=0.0,
+            )
+            for service in ("a", "b", "c", "d")
+        ]
+        at_ns = (number + 1) * PERIOD_NS + noise.randrange(10**6)
+        made = report(number, flows=flow, measured_at_ns=at_ns)
+        log = log.appended(row_of(made), 120)
+    packed_bytes = sum(len(block.packed) for block in log.blocks)
+    assert packed_bytes / sum(block.count for block in log.blocks) < 70
+
+
+@pytest.mark.parametrize("numbers", [[0.1, -0.0, float("nan")], [1e-9, 1e300, 5e-324], []])
+def test_numbers_that_are_no_decimal_steps_stay_exact(numbers: list[float]) -> None:
+    rows = [struct.pack(f"<2q{len(numbers)}d", i, -(2**62), *numbers) for i in range(3)]
+    back = unpack(pack(rows), 3, len(numbers))
+    assert [struct.unpack(f"<2q{len(numbers)}d", r)[:2] for r in back] == [
+        (i, -(2**62)) for i in range(3)
+    ]
+    for row in back:
+        for got, put in zip(struct.unpack_from(f"<{len(numbers)}d", row, 16), numbers, strict=True):
+            assert got == put or (got != got and put != put)
