@@ -33,6 +33,7 @@ from controller.local.onnx_model import load_model
 from controller.local.prediction import DEMAND, MOBILITY, Predictor
 from controller.local.reaction import Observations
 from controller.local.representation import Representation
+from controller.local.silence import is_gone
 from controller.local.spending import Received, edge_spent
 from controller.local.status import status_document
 from controller.local.twin_migration import Arrival, versions_missing, with_head, with_history
@@ -41,7 +42,6 @@ from controller.twins.level_one import (
     UserTwin,
     age_ms,
     history_documents,
-    is_gone,
     merge_attachment,
     merge_predictions,
     merge_report,
