@@ -32,12 +32,11 @@ from topologies.manifest import Manifest
 from topologies.measurement import Measurement
 from topologies.network import build, enter_run_namespace
 from topologies.ovs import PrivateOvs
-from topologies.radio_shaper import RadioShaper
+from topologies.radio_shaper import RadioShaper, shaper_of
 from topologies.radio_state import RadioState
 from topologies.radio_updates import RadioUpdates
 from topologies.readiness import READY_TIMEOUT_S, Progress, await_local_controllers
 from topologies.repairs import Repairs
-from topologies.scenario.radio import Tr38901Radio
 from topologies.scenario.schema import Scenario
 from topologies.services.engine import ServiceEngine
 from topologies.services.functions import Firewalls
@@ -50,7 +49,6 @@ RADIO_PERIOD_S = 0.1
 SUPERVISE_PERIOD_S = 0.1
 """While vswitchd is gone, nothing is forwarded."""
 CONFIGURATION_PERIOD_S = 1.0
-TRACE_RATE_CHANGE_RATIO = 0.1
 
 
 class Emulation:
@@ -92,7 +90,7 @@ class Emulation:
         self.supervisor = Supervisor(self.run.run_id, self.run.logs, self.manifest.record_process)
         folder = str(self.run.path)
         self.radio = RadioState.create(self.run.radio_state, self.inventory)
-        self.radio_shaper = self._shape_radio()
+        self.radio_shaper = shaper_of(self.scenario, self.inventory)
         self.radio_updates = RadioUpdates(
             self.scenario, self.inventory, self.radio, self.radio_shaper
         )
@@ -107,16 +105,6 @@ class Emulation:
         self.services = ServiceEngine(self.run, self.scenario, self.inventory, self.supervisor)
         self.services.prepare()
         self.supervisor.start("user-agents", ["topologies.user_agents", folder], None, True)
-
-    def _shape_radio(self) -> RadioShaper | None:
-        """Only where the scenario's radio says what a user's link carries."""
-        if not self.scenario.shapes_radio:
-            return None
-        radio = self.scenario.radio
-        ratio = TRACE_RATE_CHANGE_RATIO
-        if isinstance(radio, Tr38901Radio):
-            ratio = radio.rate_change_ratio
-        return RadioShaper(self.inventory, ratio)
 
     async def install_slices(self) -> None:
         self.progress.step("slices")

@@ -22,8 +22,11 @@ from controller.contracts.inventory import Inventory, User
 from controller.contracts.queue_tree import INFRASTRUCTURE_PRIORITY, PRIORITY
 from topologies import namespaces
 from topologies.queue_filter import Instruction, bytecode
+from topologies.scenario.radio import Tr38901Radio
+from topologies.scenario.schema import Scenario
 
 LEAST_KBPS = 8
+TRACE_RATE_CHANGE_RATIO = 0.1
 QUEUE_PACKETS = 100
 _BURST_MS, _LEAST_BURST_BYTES = 10, 6000
 _CEILING_KBPS = 10_000_000
@@ -177,3 +180,12 @@ def _route(end: End) -> tuple[IPRoute, int]:
             route = IPRoute()
             return route, route.link_lookup(ifname=end.interface)[0]
     return route, route.link_lookup(ifname=end.interface)[0]
+
+
+def shaper_of(scenario: Scenario, inventory: Inventory) -> RadioShaper | None:
+    """Only where the scenario's radio says what a user's link carries."""
+    if not scenario.shapes_radio:
+        return None
+    radio = scenario.radio
+    ratio = radio.rate_change_ratio if isinstance(radio, Tr38901Radio) else TRACE_RATE_CHANGE_RATIO
+    return RadioShaper(inventory, ratio)

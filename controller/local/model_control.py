@@ -81,9 +81,9 @@ class ModelControl:
         self._send = send
         self._is_here = is_here
         self._settings: dict[str, tuple[TwinSettings, AgentSettings]] = {}
-        self._shared: dict[tuple[object, ...], tuple[TwinSettings, AgentSettings]] = {}
         self._slices = inventory.slices
         self._of_slices: dict[int, SliceTwinSettings] | None = None
+        self._shared: dict[tuple[object, ...], tuple[TwinSettings, AgentSettings]] = {}
         self._polls: dict[str, asyncio.TimerHandle] = {}
         self.counts: Counter[str] = Counter()
 

@@ -9,8 +9,8 @@ its forecasts are worth.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from controller.contracts.twin_messages import UserReport
 from controller.local.onnx_model import Float32Array, OnnxModel
 from controller.local.scoring import Scores
 from controller.local.tracks import Track
-from controller.twins.level_one import Prediction
+from controller.twins.level_one import Prediction, UserTwin, merge_predictions
 
 MOBILITY, DEMAND = "mobility_forecast", "demand_forecast"
 
@@ -183,3 +183,12 @@ class Predictor:
             "quantiles": {str(level): round(value, 3) for level, value in named},
         }
         return Prediction.of(now_ns, self._demand.source, [horizon])
+
+
+def with_wanted(
+    twin: UserTwin, predicted: Mapping[str, Prediction], is_wanted: Callable[[str], bool]
+) -> UserTwin:
+    """The twin with those of the forecasts, new and held, that its model asks for."""
+    held = {name: p for name, p in twin.predicted.items() if is_wanted(name)}
+    new = {name: p for name, p in predicted.items() if is_wanted(name)}
+    return merge_predictions(replace(twin, predicted=held), new)

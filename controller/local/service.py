@@ -30,20 +30,19 @@ from controller.local.exchange import Exchange
 from controller.local.handover_requests import HandoverRequests
 from controller.local.model_control import GREETING_PERIOD_S, ModelControl, read_overrides
 from controller.local.onnx_model import load_model
-from controller.local.prediction import DEMAND, MOBILITY, Predictor
+from controller.local.prediction import DEMAND, MOBILITY, Predictor, with_wanted
 from controller.local.reaction import Observations
 from controller.local.representation import Representation
+from controller.local.silence import is_gone
 from controller.local.spending import Received, edge_spent
 from controller.local.status import status_document
 from controller.local.twin_migration import Arrival, versions_missing, with_head, with_history
 from controller.local.uplink import Uplink
-from controller.twins.expiry import is_gone
 from controller.twins.level_one import (
     UserTwin,
     age_ms,
     history_documents,
     merge_attachment,
-    merge_predictions,
     merge_report,
     twin_document,
     twin_summary,
@@ -77,6 +76,12 @@ class LocalController:
         own = {u.ue_id: u.handover for u in inventory.users if u.handover is not None}
         self.handovers = HandoverRequests(inventory.handover, self._ask_ric, own)
         self._collector = wire.collector_socket()
+        self.uplink = Uplink(
+            inventory,
+            hosts[edge],
+            self.observations,
+            lambda demands, window: self.models.slices_due(demands, window),
+        )
         self.models = ModelControl(
             inventory,
             edge,
@@ -84,8 +89,6 @@ class LocalController:
             self._collector.sendto,
             self._is_here,
         )
-        due = self.models.slices_due
-        self.uplink = Uplink(inventory, hosts[edge], self.observations, due)
         self.received = Received()
         self.tracks = DemandTracks()
         self.representation = Representation(
@@ -200,7 +203,7 @@ class LocalController:
         capacity_kbps = {u: self._capacity_kbps[a[0]] for u, a in serving.items() if a is not None}
         for ue_id, predicted in self.predictor.predict(capacity_kbps, now_ns).items():
             model = self.models.settings(ue_id)
-            self.twins[ue_id] = merge_predictions(self.twins[ue_id], predicted, model.predicts)
+            self.twins[ue_id] = with_wanted(self.twins[ue_id], predicted, model.predicts)
 
     # -- who is here --------------------------------------------------------
 

@@ -13,24 +13,22 @@ from controller.local.aggregation import sum_slices
 from controller.local.cell_windows import ClosedWindow
 from controller.local.reaction import Observations
 
-SlicesDue = Callable[[Sequence[SliceDemand], int], list[SliceDemand]]
+Due = Callable[[Sequence[SliceDemand], int], list[SliceDemand]]
+"""A window's entries of all slices, its number -> those that slices' twins want of it."""
 
 
 class Uplink:
-    """The socket towards the centre.  What is closed leaves at once; nothing waits for company.
-
-    `slices_due`: of a window's demands what the slices' twins want to hear of it.
-    """
+    """The socket towards the centre.  What is closed leaves at once; nothing waits for company."""
 
     def __init__(
-        self, inventory: Inventory, edge: Host, observations: Observations, slices_due: SlicesDue
+        self, inventory: Inventory, edge: Host, observations: Observations, due: Due
     ) -> None:
         self._cells = inventory.cells
         self._edge = edge.name
         self._period_ms = inventory.twins.report_period_ms
         self._socket = wire.aggregate_socket(edge)
         self._observations = observations
-        self._slices_due = slices_due
+        self._due = due
         self.slice_ids = [s.slice_id for s in inventory.slices]
         """Of the slices that live now."""
 
@@ -54,7 +52,6 @@ class Uplink:
 
     def _aggregate(self, closed: ClosedWindow, sent_at_ns: int) -> CellAggregate:
         at_ns = closed.closed_at_ns
-        demands = sum_slices(closed.users, self.slice_ids)
         return CellAggregate(
             trace_id=aggregate_wire.trace_id_of(closed.cell_id, closed.window, at_ns),
             edge=self._edge,
@@ -65,7 +62,7 @@ class Uplink:
             sent_at_ns=sent_at_ns,
             users_reported=len(closed.users),
             users_expected=closed.users_expected,
-            slices=self._slices_due(demands, closed.window),
+            slices=self._due(sum_slices(closed.users, self.slice_ids), closed.window),
         )
 
     def close(self) -> None:

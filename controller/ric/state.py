@@ -261,7 +261,7 @@ class Ric:
         # What is listed was deployed by hand since, or failed in its own words.
         refused = [line for where, line in self.progress.problems.items() if where not in listed]
         lines = (self._decision_lines, self._audit_lines)
-        keepers = (*lines, self.poller, self.twin_control, self.budget, self.shared, self.slices)
+        keepers = (*lines, self.poller, self.twin_control, self.shared, self.slices, self.budget)
         ours = [keeper.alarm for keeper in keepers if keeper.alarm is not None]
         return [*failed, *refused, *self.enforcer.alarms(), *ours]
 

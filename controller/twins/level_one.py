@@ -7,7 +7,7 @@ twins is `controller/local`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -26,6 +26,9 @@ from controller.twins.report_log import (
     row_of,
     row_of_zeros,
 )
+
+EXPIRY_PERIODS = 5
+"""A twin without a report for that many of its periods is forgotten."""
 
 UNITS: Mapping[str, str | None] = MappingProxyType(
     {
@@ -204,18 +207,14 @@ def merge_attachment(twin: UserTwin, cell_id: str, at_ns: int) -> UserTwin:
     return replace(twin, kept={**twin.kept, "connectivity.serving_cell": serving})
 
 
-def merge_predictions(
-    twin: UserTwin,
-    predicted: Mapping[str, Prediction],
-    is_wanted: Callable[[str], bool] = lambda _: True,
-) -> UserTwin:
-    """The twin with these forecasts, and none of attributes it no longer has or nobody wants."""
-    kept = {
-        name: prediction
-        for name, prediction in {**twin.predicted, **predicted}.items()
-        if twin.names(name) and is_wanted(name)
-    }
+def merge_predictions(twin: UserTwin, predicted: Mapping[str, Prediction]) -> UserTwin:
+    """The twin with these forecasts, and none of attributes it no longer has."""
+    kept = {n: p for n, p in {**twin.predicted, **predicted}.items() if twin.names(n)}
     return replace(twin, predicted=kept)
+
+
+def is_expired(twin: UserTwin, now_ns: int) -> bool:
+    return now_ns - twin.arrived_at_ns > EXPIRY_PERIODS * twin.period_ms * 1_000_000
 
 
 def changed_at_ns(twin: UserTwin) -> int:

@@ -6,11 +6,11 @@ import orjson
 import pytest
 
 from controller.contracts.twin_messages import UserReport
-from controller.twins.expiry import is_expired
 from controller.twins.level_one import (
     UserTwin,
     age_ms,
     history_documents,
+    is_expired,
     merge_attachment,
     merge_report,
     twin_document,

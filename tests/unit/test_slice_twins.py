@@ -15,7 +15,7 @@ from controller.contracts.slice_twins import (
 from controller.contracts.twin_messages import CellAggregate, SliceDemand
 from controller.contracts.twin_models import Changes, Override, TwinModelError, load_models
 from controller.twins.held_demands import HeldDemands
-from tests.unit.test_centre import NOW_NS, WINDOW, centre, datagram, slice_demand
+from tests.unit.test_centre import NOW_NS, WINDOW, centre, slice_demand
 
 MODEL = load_models()["slice"]
 VIDEO = "1-000001"
@@ -70,9 +70,18 @@ def test_an_entry_is_in_each_nth_aggregate_and_rounded() -> None:
 
 
 def aggregate(window: int, *slices: dict[str, Any]) -> CellAggregate:
-    shift_ns = (window - WINDOW) * PERIOD_NS
-    return CellAggregate.model_validate_json(
-        datagram(window=window, completed_at_ns=NOW_NS + shift_ns, slices=list(slices))
+    completed_at_ns = NOW_NS + (window - WINDOW) * PERIOD_NS
+    return CellAggregate(
+        trace_id=f"t{window}",
+        edge="edge1",
+        cell_id="ap1",
+        window=window,
+        period_ms=500,
+        completed_at_ns=completed_at_ns,
+        sent_at_ns=completed_at_ns + 1,
+        users_reported=2,
+        users_expected=2,
+        slices=[SliceDemand.model_validate(s) for s in slices],
     )
 
 

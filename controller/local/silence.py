@@ -1,15 +1,8 @@
-"""When a user's twin is too old to be kept, and its user no longer here.  Pure."""
+"""When a silent user is no longer here. Pure."""
 
 from __future__ import annotations
 
-from controller.twins.level_one import UserTwin
-
-EXPIRY_PERIODS = 5
-"""A twin without a report for that many of its periods is forgotten."""
-
-
-def is_expired(twin: UserTwin, now_ns: int) -> bool:
-    return now_ns - twin.arrived_at_ns > EXPIRY_PERIODS * twin.period_ms * 1_000_000
+from controller.twins.level_one import EXPIRY_PERIODS, UserTwin, is_expired
 
 
 def is_gone(
