@@ -231,7 +231,10 @@ class Emulation:
             "delay": self.datapath.delay,
             "ready": self.ready,
             "t_s": self.t_s if self.ready else None,
-            "processes": [*self.supervisor.status(), *self.ovs.status()],
+            "processes": [
+                *self.supervisor.status(),
+                *self.ovs.status(),
+            ],
             "repairs": self.repairs.recent(),
             "wires_held": self.ovs.wire_watch.is_held,
         }
