@@ -124,9 +124,8 @@ class Functions:
             if dry_run:
                 return EnforcementResult(diff=self._diff(way, before.unchained(name)))
             straight = self._switches.state.unchained(name)
-            answers = await self._send(others, before, straight)
-            await asyncio.sleep(DRAIN_S)
-            answers |= await self._send([at], before, straight)
+            # In one go: between two, the watch would take what changed for somebody's meddling.
+            answers = await self._send([*others, at], before, straight, DRAIN_S)
             self._commit(straight)
             await self._emulation("remove_function", name=name, host=function.host)
             return EnforcementResult(confirmations_of(answers))
