@@ -13,10 +13,14 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.runs import RESULTS, run, write
+from topologies.results.tables import read_table
 
 POLICIES = ("xapps", "static", "none", "placebo", "model")
 LOOP_P99_BOUND_MS = 20
+"""Over all seeds together: of one run's seventy decisions the p99 is the slowest but one."""
 REFUTED_BOUND_RATIO = 0.1
 
 Row = dict[str, Any]
@@ -54,11 +58,27 @@ def measured(options: argparse.Namespace, policy: str, seed: int) -> Row:
             *("--policy", policy, "--duration", str(options.duration)),
             seed=seed,
         )
-        row = figures(summary)
+        row = {**figures(summary), "loop_ms": loop_ms(out, summary)}
         attempts.append(row["verdict"])
         show(seed, policy, row)
         if row["verdict"] == "valid" or len(attempts) >= options.attempts:
             return {**row, "attempts": attempts}
+
+
+def loop_ms(out: Path, summary: dict[str, Any]) -> list[float]:
+    """Of each applied reservation in the measured window, as in summary.json."""
+    window = summary["measured"]
+    columns = read_table(out, "decisions")
+    rows = zip(
+        *(columns[c] for c in ("action", "verdict", "received_ns", "loop_latency_ms")), strict=True
+    )
+    return [
+        float(latency_ms)
+        for action, verdict, received_ns, latency_ms in rows
+        if (action, verdict) == ("reserve", "applied")
+        and latency_ms is not None
+        and window["start_ns"] <= received_ns < window["end_ns"]
+    ]
 
 
 def kept_run(out: Path, duration_s: float) -> dict[str, Any] | None:
@@ -126,10 +146,10 @@ def judge(table: Table) -> dict[str, bool]:
         checks["placebo is not above static"] = satisfied["placebo"] <= satisfied["static"]
     if "xapps" in table:
         of_xapps = list(table["xapps"].values())
-        slowest_ms = max(row["loop_latency_ms"]["p99"] for row in of_xapps)
-        checks[f"xapps' loop p99 {slowest_ms:.1f} <= {LOOP_P99_BOUND_MS} ms"] = (
-            slowest_ms <= LOOP_P99_BOUND_MS
-        )
+        samples_ms = [sample for row in of_xapps for sample in row["loop_ms"]]
+        p99_ms = float(np.percentile(samples_ms, 99))
+        what = f"xapps' loop p99 over {len(samples_ms)} decisions"
+        checks[f"{what} {p99_ms:.1f} <= {LOOP_P99_BOUND_MS} ms"] = p99_ms <= LOOP_P99_BOUND_MS
         verified, refuted = (
             sum(row["decisions"][effect] for row in of_xapps) for effect in ("verified", "refuted")
         )
