@@ -20,7 +20,8 @@ from topologies.results.tables import read_table
 
 POLICIES = ("xapps", "static", "none", "placebo", "model")
 LOOP_P99_BOUND_MS = 20
-"""Over all seeds together: of one run's seventy decisions the p99 is the slowest but one."""
+"""Of every run. Of its seventy decisions that is the slowest but one, so the p99 over all
+seeds together is told beside it."""
 REFUTED_BOUND_RATIO = 0.1
 
 Row = dict[str, Any]
@@ -146,10 +147,12 @@ def judge(table: Table) -> dict[str, bool]:
         checks["placebo is not above static"] = satisfied["placebo"] <= satisfied["static"]
     if "xapps" in table:
         of_xapps = list(table["xapps"].values())
+        slowest_ms = max(row["loop_latency_ms"]["p99"] for row in of_xapps)
         samples_ms = [sample for row in of_xapps for sample in row["loop_ms"]]
-        p99_ms = float(np.percentile(samples_ms, 99))
-        what = f"xapps' loop p99 over {len(samples_ms)} decisions"
-        checks[f"{what} {p99_ms:.1f} <= {LOOP_P99_BOUND_MS} ms"] = p99_ms <= LOOP_P99_BOUND_MS
+        together = f"{np.percentile(samples_ms, 99):.1f} over all {len(samples_ms)} decisions"
+        checks[
+            f"xapps' loop p99 at most {slowest_ms:.1f} <= {LOOP_P99_BOUND_MS} ms ({together})"
+        ] = slowest_ms <= LOOP_P99_BOUND_MS
         verified, refuted = (
             sum(row["decisions"][effect] for row in of_xapps) for effect in ("verified", "refuted")
         )
