@@ -32,7 +32,8 @@ from controller.network_state import NetworkState, initial_state
 from controller.network_view import Network, network_of
 from controller.outcome import EnforcementResult, undone
 from controller.ovsdb import SwitchControl, SwitchDatabase
-from controller.queues import Applied, PortQueues, Queues, queue_rates
+from controller.port_queues import Applied, PortQueues
+from controller.queues import Queues, queue_rates
 from controller.reconcile import Change
 from controller.repairs import Listener, RepairKind, Repairs
 from controller.reservations import (
@@ -251,11 +252,8 @@ class Enforcer:
             detail=f"{answer.detail}; {words}",
         )
         enforced_ns = answer.at_ns if isinstance(applied, str) else max(answer.at_ns, applied.at_ns)
-        return EnforcementResult(
-            [confirmation],
-            self._reserve_diff(cell, before, after),
-            {"enforced": enforced_ns, "confirmed": time.time_ns()},
-        )
+        hops_ns = {"enforced": enforced_ns, "confirmed": time.time_ns()}
+        return EnforcementResult([confirmation], self._reserve_diff(cell, before, after), hops_ns)
 
     def _reserve_diff(
         self, cell: Cell, before: NetworkState, after: NetworkState

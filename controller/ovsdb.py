@@ -128,7 +128,7 @@ class JsonRpc:
 
 
 class SwitchDatabase:
-    """OVSDB of the run's switch: transactions, and waiting until vswitchd has applied them."""
+    """OVSDB of the run's switch: transactions, and whether vswitchd has applied them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -159,8 +159,8 @@ class SwitchDatabase:
             raise SwitchDatabaseError(f"OVSDB refused the transaction: {reasons}")
         return [r or {} for r in results]
 
-    async def commit(self, operations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Transact, then wait until vswitchd has reconfigured itself accordingly."""
+    async def commit(self, operations: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+        """Results, and the configuration's number: see `until_applied`."""
         counted: list[dict[str, Any]] = [
             {
                 "op": "mutate",
@@ -171,21 +171,20 @@ class SwitchDatabase:
             {"op": "select", "table": "Open_vSwitch", "where": [], "columns": ["next_cfg"]},
         ]
         *results, _, selected = await self.transact([*operations, *counted])
-        wanted = int(selected["rows"][0]["next_cfg"])
-        await self._until_applied(wanted)
-        return results
+        return results, int(selected["rows"][0]["next_cfg"])
 
-    async def _until_applied(self, wanted: int) -> None:
+    async def until_applied(self, number: int) -> None:
+        """Until vswitchd said so. Raises `SwitchDatabaseError` when not within `TIMEOUT_S`."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                while self._applied < wanted:
+                while self._applied < number:
                     if not self._rpc.connected:
                         raise SwitchDatabaseError(f"{self._path}: connection lost")
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError as error:
             raise SwitchDatabaseError(
-                f"vswitchd has not applied configuration {wanted} within {TIMEOUT_S} s"
+                f"vswitchd has not applied configuration {number} within {TIMEOUT_S} s"
             ) from error
 
     def _notified(self, method: str, params: list[Any]) -> None:

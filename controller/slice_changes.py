@@ -18,7 +18,8 @@ from controller.contracts.decisions import Confirmation
 from controller.contracts.inventory import Inventory
 from controller.network_diff import Side, described, network_diff, switch_changes
 from controller.outcome import EnforcementResult, confirmations_of, undone
-from controller.queues import Applied, Queues, QueuesByInterface, queue_rates
+from controller.port_queues import Applied
+from controller.queues import Queues, QueuesByInterface, queue_rates
 from controller.reconcile import Change
 from controller.ryu_client import Answer
 from controller.slice_life import Document, Planned, applied

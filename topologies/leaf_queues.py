@@ -25,12 +25,21 @@ from dataclasses import dataclass
 
 from topologies.errors import CommandError
 from topologies.namespaces import run
+from topologies.traffic.packet_filter import (
+    ACCEPT,
+    DROP,
+    LOAD_HALF,
+    LOAD_WORD,
+    attach,
+    unless_equal,
+)
 
-_RTMGRP_TC = 8
+RTMGRP_TC = 8
 _RTM_NEWTCLASS = 40
 _TC_H_ROOT = 0xFFFFFFFF
 _NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _TCMSG = struct.Struct("=BBHiIII")  # family, padding twice, ifindex, handle, parent, info
+_TYPE_OFFSET, _LEAF_OFFSET = 4, _NLMSG_HEADER.size + 16
 _RECEIVE_BYTES = 1 << 16
 _GATHER_S = 0.001
 _BARE_CLASS = re.compile(r"^class htb (1:[0-9a-f]+) parent \S+ (?!leaf )", re.MULTILINE)
@@ -59,6 +68,25 @@ def new_classes(datagram: bytes) -> Iterator[NewClass]:
         at += (length + 3) & ~3
 
 
+def bare_classes_only(opened: socket.socket) -> None:
+    """Let only RTM_NEWTCLASS messages of classes without a leaf of their own through.
+
+    vswitchd sets every class of every port again whenever its configuration changes: without
+    this, dozens of messages a decision woke us while others were at work on it.
+    """
+    kind = socket.htons(_RTM_NEWTCLASS)  # a filter loads as from a network, netlink has the host's
+    attach(
+        opened,
+        [
+            (LOAD_HALF, 0, 0, _TYPE_OFFSET),
+            *unless_equal(kind, DROP),
+            (LOAD_WORD, 0, 0, _LEAF_OFFSET),
+            *unless_equal(0, DROP),
+            ACCEPT,
+        ],
+    )
+
+
 class LeafQueues:
     """Keeps the leaves of these ports' classes, in the namespace it is made in.
 
@@ -70,7 +98,8 @@ class LeafQueues:
         self._names = {socket.if_nametoindex(name): name for name in queue_packets}
         self._events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._events.bind((0, _RTMGRP_TC))
+        bare_classes_only(self._events)
+        self._events.bind((0, RTMGRP_TC))
         self._wake, self._waker = os.pipe()
         self._thread = threading.Thread(target=self._keep, name="leaf-queues", daemon=True)
         self._thread.start()

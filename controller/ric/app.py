@@ -65,6 +65,7 @@ def create_app(ric: Ric) -> FastAPI:
     app.add_middleware(BodyLimit)
     add_error_handlers(app)
     for router in (
+        routes_control.decisions,  # the first: routes are tried in order, and the loop waits here
         routes_network.router,
         routes_slices.router,
         routes_functions.router,
@@ -72,7 +73,6 @@ def create_app(ric: Ric) -> FastAPI:
         routes_twins.router,
         routes_models.router,
         routes_budget.router,
-        routes_control.decisions,
         routes_control.xapps,
         routes_whatif.router,
         routes_sdl.router,

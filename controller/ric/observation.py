@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from controller.contracts import aggregate_wire
 from controller.contracts.addressing import COLLECTOR_IP
 from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slice_twins import FORECAST, SliceTwinSettings
-from controller.contracts.slices import Slice, TrafficClass
+from controller.contracts.slices import TrafficClass
 from controller.contracts.twin_messages import CellAggregate, SliceDemand
-from controller.guard import SHARED_CLASSES
+from controller.ric.cell_events import cell_event, slice_event, with_counted_demand
 from controller.ric.measurement import CounterSample, measured_rates
 from controller.ric.stream import StreamHub
 from controller.ric.traces import TraceBook
@@ -67,108 +67,6 @@ def is_plausible(demand: SliceDemand) -> bool:
     )
 
 
-def shown_reservation(slice_: Slice, live: Iterable[Reservation]) -> Reservation | None:
-    """The slice's reservation that an xApp plans: its default class', else the largest."""
-    own = [r for r in live if r.slice_id == slice_.slice_id]
-    default = [r for r in own if r.traffic_class is slice_.default_class]
-    return max(default or own, key=lambda r: r.min_kbps, default=None)
-
-
-def planned_slices(inventory: Inventory, cell_id: str, live: Sequence[Reservation]) -> list[Slice]:
-    """Slices that the cell covers and that can hold a reservation there."""
-    return [
-        s
-        for s in inventory.slices
-        if s.covers(cell_id)
-        and (s.default_class not in SHARED_CLASSES or shown_reservation(s, live) is not None)
-    ]
-
-
-def with_counted_demand(
-    aggregate: CellAggregate, rates: Mapping[tuple[str, int, TrafficClass], MeasuredRate]
-) -> CellAggregate:
-    """Where no user reports a flow of a slice but the switch meters packets of it, those count.
-
-    Agents report the testbed's own flows; programs that people run in a user's
-    namespace (in a slice made a minute ago, say) only the switches see.
-    """
-    return aggregate.model_copy(
-        update={"slices": [_counted(d, aggregate.cell_id, rates) for d in aggregate.slices]}
-    )
-
-
-def _counted(
-    demand: SliceDemand,
-    cell_id: str,
-    rates: Mapping[tuple[str, int, TrafficClass], MeasuredRate],
-) -> SliceDemand:
-    if demand.demand_kbps > 0:
-        return demand
-    here = [r for r in rates.values() if (r.cell_id, r.slice_id) == (cell_id, demand.slice_id)]
-    arrived_kbps = sum(r.arrived_kbps for r in here)
-    if arrived_kbps <= 0:
-        return demand
-    sent_kbps = sum(
-        r.arrived_kbps if r.delivered_kbps is None else min(r.delivered_kbps, r.arrived_kbps)
-        for r in here
-    )
-    return demand.model_copy(
-        update={
-            "demand_kbps": round(arrived_kbps, 3),
-            "goodput_kbps": round(sent_kbps, 3),
-            "loss_ratio": round(1 - sent_kbps / arrived_kbps, 6),
-        }
-    )
-
-
-def cell_event(
-    aggregate: CellAggregate,
-    inventory: Inventory,
-    reservations: Sequence[Reservation],
-    received_at_ns: int,
-) -> dict[str, Any]:
-    """One `cell` event of the stream: every slice of the network, zero where nobody reports."""
-    demands = {d.slice_id: d for d in aggregate.slices}
-    capacity_kbps = inventory.cell(aggregate.cell_id).down_kbps
-    slices = []
-    for slice_ in planned_slices(inventory, aggregate.cell_id, reservations):
-        demand = demands.get(slice_.slice_id) or SliceDemand(
-            slice_id=slice_.slice_id,
-            users=0,
-            demand_kbps=0.0,
-            goodput_kbps=0.0,
-            loss_ratio=0.0,
-            owd_p95_ms=None,
-        )
-        held = shown_reservation(slice_, reservations)
-        slices.append(
-            {
-                **demand.model_dump(),
-                "s_nssai": slice_.s_nssai.model_dump(),
-                "traffic_class": (held.traffic_class if held else slice_.default_class).value,
-                "reservation": {
-                    "min_kbps": held.min_kbps if held else 0,
-                    "max_kbps": held.max_kbps if held else capacity_kbps,
-                },
-            }
-        )
-    return {
-        "kind": "cell",
-        "id": aggregate.cell_id,
-        "trace_id": aggregate.trace_id,
-        "window": aggregate.window,
-        "period_ms": aggregate.period_ms,
-        "completed_at_ns": aggregate.completed_at_ns,
-        "sent_at_ns": aggregate.sent_at_ns,
-        "received_at_ns": received_at_ns,
-        "users_reported": aggregate.users_reported,
-        "users_expected": aggregate.users_expected,
-        "capacity_kbps": capacity_kbps,
-        "reservable_kbps": round(capacity_kbps * inventory.reservable_ratio),
-        "slices": slices,
-    }
-
-
 class Centre:
     """Everything the centre knows of slices and cells, kept current."""
 
@@ -185,6 +83,9 @@ class Centre:
         self.table = TwinTable()
         self.traces = TraceBook()
         self.stream = StreamHub()
+        self.later: Callable[[Callable[[], None]], object] = lambda work: work()
+        """When what nobody waits for is done; `AggregateReceiver`: once the stream was written."""
+        self._unfinished: deque[Callable[[], None]] = deque()
         self.accepted = 0
         self.bytes_received = 0
         self.refused: Counter[str] = Counter()
@@ -237,6 +138,7 @@ class Centre:
 
     def accept(self, aggregate: CellAggregate, received_at_ns: int) -> None:
         """Stream first: xApps wait for it; twins and history are read later."""
+        self._finish()
         cell_id = aggregate.cell_id
         if not self.level_two.is_new(aggregate):
             self.refused["late"] += 1
@@ -248,6 +150,14 @@ class Centre:
         whole = self.level_two.held.completed(aggregate)
         event = cell_event(whole, self._inventory, reservations, received_at_ns)
         self.stream.publish(event, received_at_ns)
+        self._unfinished.append(lambda: self._keep(aggregate, event, received_at_ns))
+        self.later(self._finish)
+
+    def _finish(self) -> None:
+        while self._unfinished:
+            self._unfinished.popleft()()
+
+    def _keep(self, aggregate: CellAggregate, event: dict[str, Any], received_at_ns: int) -> None:
         touched = self.level_two.apply_aggregate(aggregate, received_at_ns, self._every)
         for twin in touched:
             self._remember(twin, aggregate)
@@ -317,23 +227,16 @@ class Centre:
             )
 
 
-def slice_event(twin: Twin, aggregate: CellAggregate) -> dict[str, Any]:
-    """One `slice` event: the twin's values after this aggregate."""
-    return {
-        "kind": "slice",
-        "id": twin.twin_id,
-        "trace_id": aggregate.trace_id,
-        "window": aggregate.window,
-        "version": twin.version,
-        "values": {name: a.value for name, a in twin.attributes.items()},
-    }
-
-
 class AggregateReceiver(asyncio.DatagramProtocol):
     """The UDP socket in the centre's namespace."""
 
     def __init__(self, centre: Centre) -> None:
         self._centre = centre
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        loop = asyncio.get_running_loop()
+        # The streams' tasks run in the loop's next round, and at its end what they wrote leaves.
+        self._centre.later = lambda work: loop.call_soon(loop.call_soon, work)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         self._centre.receive(data, str(addr[0]), time.time_ns())

@@ -3,10 +3,12 @@ full queue costs another slice a frame."""
 
 from __future__ import annotations
 
+import select
+import socket
 import statistics
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from tests.emulated import networks, plain_forwarding
 from tests.emulated.paced_udp import HEADER_BYTES, in_processes, send_and_count
 from tests.emulated.queue_figures import class_drops, class_packets, extra_queue, leaf_kind
 from tests.waiting import wait_until
+from topologies.leaf_queues import RTMGRP_TC, bare_classes_only
 from topologies.namespaces import run
 
 pytestmark = pytest.mark.emulated
@@ -64,6 +67,27 @@ def test_ovs_can_still_delete_a_class(testbed: Any) -> None:
         assert "1:7 " in run(["tc", "class", "show", "dev", PORT])
         wait_until(lambda: leaf_kind(PORT, 6) == "pfifo_head_drop", 2.0)
     assert "1:7 " not in run(["tc", "class", "show", "dev", PORT])
+
+
+def test_a_class_that_has_its_leaf_does_not_wake_who_keeps_leaves(testbed: Any) -> None:
+    """vswitchd sets all classes again at every change; only new ones have to be seen to."""
+    with extra_queue(testbed.ovs, PORT, 6, QueueRates(8000, 8000, 2)):
+        wait_until(lambda: leaf_kind(PORT, 6) == "pfifo_head_drop", 2.0)
+        with tc_events() as everything, tc_events() as filtered:
+            bare_classes_only(filtered)
+            run(["tc", "class", "change", "dev", PORT, "classid", "1:7", "htb", "rate", "7mbit"])
+            assert select.select([everything], [], [], 2.0)[0], "the kernel told nobody"
+            assert not select.select([filtered], [], [], 0.2)[0]
+            run(["tc", "qdisc", "del", "dev", PORT, "parent", "1:7"])
+            run(["tc", "class", "change", "dev", PORT, "classid", "1:7", "htb", "rate", "6mbit"])
+            assert select.select([filtered], [], [], 2.0)[0], "a bare class was filtered out"
+
+
+@contextmanager
+def tc_events() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as opened:
+        opened.bind((0, RTMGRP_TC))
+        yield opened
 
 
 def test_a_full_queue_costs_no_other_queue_and_every_drop_is_counted(testbed: Any) -> None:

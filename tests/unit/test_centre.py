@@ -15,8 +15,9 @@ from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slice_twins import SliceTwinSettings, resolve_slice
 from controller.contracts.slices import TrafficClass
 from controller.contracts.twin_models import Override, load_models
+from controller.ric.cell_events import cell_event
 from controller.ric.measurement import ClassCount, CounterSample
-from controller.ric.observation import Centre, cell_event
+from controller.ric.observation import Centre
 from controller.ric.placebo import POOL_SAMPLES, Placebo
 from controller.ric.stream import QUEUE_EVENTS, Filter, StreamHub, Subscription
 from tests.ric_inventory import ric_inventory

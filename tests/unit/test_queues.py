@@ -10,7 +10,8 @@ from controller.contracts.slices import TrafficClass
 from controller.errors import ReservationError, UnknownTargetError
 from controller.network_state import initial_state
 from controller.network_view import network_of
-from controller.queues import parse_qos_show, queue_rates
+from controller.queue_rows import parse_qos_show
+from controller.queues import queue_rates
 from controller.reservations import admitted, headroom, queue_diff
 from tests.emulated.networks import two_cells
 from tests.planned_network import planned_inventory

@@ -37,8 +37,8 @@ from controller.contracts.decisions import DecisionRequest
 from controller.contracts.inventory import Reservation
 from controller.contracts.slices import TrafficClass
 from controller.contracts.twin_messages import CellAggregate, SliceDemand
+from controller.ric.cell_events import cell_event
 from controller.ric.intents import HandoverIntent, ReserveIntent, resolve
-from controller.ric.observation import cell_event
 from controller.ric.user_intents import MigrateTwinIntent, ScheduleIntent
 from controller.twins.level_one import (
     Prediction,

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-import requests
+import urllib3
 
 from holon_xapp.decisions import ANSWER_TIMEOUT_S, REJECTED, Decision, Plan
 from holon_xapp.errors import ApiError, ModelError, Unreachable
@@ -40,7 +40,7 @@ class Xapp:
     def __init__(self, settings: Settings, folder: Path | None = None) -> None:
         self.settings = settings
         self.folder = folder or Path.cwd()
-        self._session = _session(settings.token)
+        self._pool = _pool(settings.token)
 
     @classmethod
     def from_environment(cls, folder: Path | None = None) -> Self:
@@ -59,7 +59,7 @@ class Xapp:
 
     def close(self) -> None:
         """Closes the connection for decisions."""
-        self._session.close()
+        self._pool.clear()
 
     @property
     def name(self) -> str:
@@ -124,9 +124,9 @@ class Xapp:
         except Unreachable:
             response = self._send("POST", "/api/v1/decisions", body, timeout_s)
         document = _document(response)
-        if response.status_code in REFUSALS:
-            return _refused(decision_id, response.status_code, document)
-        _raise_for(response.status_code, document)
+        if response.status in REFUSALS:
+            return _refused(decision_id, response.status, document)
+        _raise_for(response.status, document)
         return Decision.from_record(document)
 
     def subscribe(
@@ -148,7 +148,7 @@ class Xapp:
                     if wanted is None or _id_of(event) in wanted:
                         yield event
                 reason = "the RIC closed it"
-            except (requests.RequestException, Unreachable) as error:
+            except (urllib3.exceptions.HTTPError, Unreachable) as error:
                 reason = str(error)
             wait_s = backoff.take_s()
             log.warning("stream interrupted (%s); again in %.1f s", reason, wait_s)
@@ -171,32 +171,34 @@ class Xapp:
     def _stream_lines(
         self, kind: str, wanted: frozenset[str] | None, period_ms: int
     ) -> Iterator[bytes]:
-        parameters: dict[str, str | int] = {"kind": kind}
+        fields: dict[str, str] = {"kind": kind}
         if period_ms:
-            parameters["period_ms"] = period_ms
+            fields["period_ms"] = str(period_ms)
         if wanted is not None and len(wanted) == 1:
-            parameters["id"] = next(iter(wanted))
-        # A connection of its own: the session's would be busy while a decision is due.
-        with (
-            _session(self.settings.token) as session,
-            session.get(
+            fields["id"] = next(iter(wanted))
+        # A pool of its own: the other's connection would be busy while a decision is due.
+        with _pool(self.settings.token) as pool:
+            response = pool.request(
+                "GET",
                 f"{self.settings.url}/api/v1/stream",
-                params=parameters,
-                stream=True,
-                timeout=(CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S),
-            ) as response,
-        ):
-            if response.status_code >= 500 or response.status_code == 409:
-                raise Unreachable(f"{response.status_code}: {response.text[:200]}")
-            if response.status_code != 200:
-                _raise_for(response.status_code, _document(response))
-            # None: every chunk as it arrives, whatever its size.
-            yield from lines_of(response.iter_content(chunk_size=None))
+                fields=fields,
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=SILENCE_TIMEOUT_S),
+                preload_content=False,
+            )
+            try:
+                if response.status >= 500 or response.status == 409:
+                    raise Unreachable(f"{response.status}: {_text(response)}")
+                if response.status != 200:
+                    _raise_for(response.status, _document(response))
+                # None: every chunk as it arrives, whatever its size.
+                yield from lines_of(response.stream(None))
+            finally:
+                response.close()
 
     def _call(self, method: str, path: str) -> Any:
         response = self._send(method, path)
         document = _document(response)
-        _raise_for(response.status_code, document)
+        _raise_for(response.status, document)
         return document
 
     def _send(
@@ -205,30 +207,33 @@ class Xapp:
         path: str,
         body: dict[str, Any] | None = None,
         timeout_s: float = ANSWER_TIMEOUT_S,
-    ) -> requests.Response:
+    ) -> urllib3.BaseHTTPResponse:
         try:
-            return self._session.request(
+            return self._pool.request(
                 method,
                 self.settings.url + path,
                 json=body,
-                timeout=(CONNECT_TIMEOUT_S, timeout_s),
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=timeout_s),
             )
-        except requests.RequestException as error:
+        except urllib3.exceptions.HTTPError as error:
             raise Unreachable(f"{method} {path}: {error}") from None
 
 
-def _session(token: str) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False  # a proxy of the machine's must not stand between xApp and RIC
-    session.headers.update({"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"})
-    return session
+def _pool(token: str) -> urllib3.PoolManager:
+    """Directly to the RIC, whatever proxy the machine has; asks once, and follows nobody."""
+    headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"}
+    return urllib3.PoolManager(headers=headers, retries=False)
 
 
-def _document(response: requests.Response) -> Any:
+def _text(response: urllib3.BaseHTTPResponse) -> str:
+    return response.data[:200].decode("utf-8", "replace")
+
+
+def _document(response: urllib3.BaseHTTPResponse) -> Any:
     try:
         return response.json()
     except ValueError:
-        return {"error": response.text[:200]}
+        return {"error": _text(response)}
 
 
 def _raise_for(status: int, document: Any) -> None:
