@@ -211,12 +211,15 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         def one(dpid: str, change: Mapping[str, Any]) -> dict[str, Any]:
             retired = self._retired.setdefault(int(dpid), {})
             detail = ""
-            try:
-                whole = self._whole(int(dpid), generation, change)
-                with self._uncollected:
+            whole = self._whole(int(dpid), generation, change)
+            pace = Pace(_let_others_work)
+            with self._uncollected:
+                try:
                     apply_change(self._session(int(dpid)), whole, generation, retired)
-            except (ExchangeFailed, ReadBackDiffers) as error:
-                detail = str(error)
+                except (ExchangeFailed, ReadBackDiffers) as error:
+                    detail = str(error)
+                for items in whole.values():
+                    pace.drop(items)
             return {
                 "confirmed": not detail,
                 "detail": detail,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -28,7 +29,7 @@ from controller.switch_program import (
     cookie_of,
     match_of,
 )
-from controller.switch_session import ExchangeFailed, SwitchSession
+from controller.switch_session import ExchangeFailed, Reader, SwitchSession
 
 Document = Mapping[str, Any]
 Retired = dict[int, dict[str, int]]
@@ -123,8 +124,24 @@ def _replace_flows(session: SwitchSession, change: Document, generation: int) ->
     while following := list(islice(mods, BUNDLE_MESSAGES)):
         _commit(session, part, generation)
         part = following
-    answers = _commit(session, part, generation, _read_back(session, change, generation))
-    _confirm(session, change, answers)
+    deleted = change["flows_delete"]
+    with_commit = deleted[:BUNDLE_MESSAGES]
+    unconfirmed = _Unconfirmed(session, change["flows_add"])
+    read_back = _read_back(session, change, generation, with_commit)
+    answers = _commit(session, part, generation, read_back, {0: unconfirmed.take})
+    unconfirmed.require_none()
+    _confirm_aliens_and_groups(change, answers)
+    _confirm_deleted(session, with_commit, answers[-len(with_commit) :] if with_commit else [])
+    for start in range(BUNDLE_MESSAGES, len(deleted), BUNDLE_MESSAGES):
+        further = deleted[start : start + BUNDLE_MESSAGES]
+        _confirm_deleted(
+            session,
+            further,
+            session.exchange(
+                _flow_requests(session, further),
+                readers=dict.fromkeys(range(len(further)), _flows_of),
+            ),
+        )
 
 
 def _mods(dp: Any, change: Document, generation: int) -> Iterator[Any]:
@@ -138,14 +155,23 @@ def _mods(dp: Any, change: Document, generation: int) -> Iterator[Any]:
 
 
 def _commit(
-    session: SwitchSession, mods: list[Any], bundle_id: int, read_back: Sequence[Any] = ()
+    session: SwitchSession,
+    mods: list[Any],
+    bundle_id: int,
+    read_back: Sequence[Any] = (),
+    read_by: Mapping[int, Reader] = MappingProxyType({}),
 ) -> list[list[Any]]:
-    """All of them or none; the answers to `read_back`. Raises `ExchangeFailed`."""
+    """All of them or none; the answers to `read_back`, plain flows but for the groups and for
+    those that have a reader of their own (`read_by` place). Raises `ExchangeFailed`."""
     dp = session.datapath
     # What is read back rides behind the commit's barrier: one journey less, in the same order.
     batch = [of.bundle_commit(dp, bundle_id), of.barrier(dp), *read_back]
     places = range(_READ_BACK_AT, len(batch))
-    readers = {i: _flows_of for i in places if i != _READ_BACK_AT + _GROUPS_AT}
+    readers = {
+        i: read_by.get(i - _READ_BACK_AT, _flows_of)
+        for i in places
+        if i != _READ_BACK_AT + _GROUPS_AT
+    }
     try:
         session.exchange(of.bundle_of(dp, bundle_id, mods))
         return session.exchange(batch, readers=readers)[_READ_BACK_AT:]
@@ -154,27 +180,36 @@ def _commit(
         raise
 
 
-def _read_back(session: SwitchSession, change: Document, generation: int) -> list[Any]:
+def _read_back(
+    session: SwitchSession, change: Document, generation: int, deleted: list[Document]
+) -> list[Any]:
     dp = session.datapath
     return [
         of.flows_request(dp, OWNER_COOKIE | generation, OWNER_MASK | GENERATION_MASK),
         of.groups_request(dp),
         *(of.flows_request(dp, cookie, _ALL_BITS) for cookie in change["aliens_delete"]),
-        *(of.flows_request(dp, flow=f) for f in session.pace.through(change["flows_delete"])),
+        *_flow_requests(session, deleted),
     ]
 
 
-def _confirm(session: SwitchSession, change: Document, answers: list[list[Any]]) -> None:
+def _flow_requests(session: SwitchSession, flows: list[Document]) -> list[Any]:
+    return [of.flows_request(session.datapath, flow=f) for f in session.pace.through(flows)]
+
+
+def _confirm_aliens_and_groups(change: Document, answers: list[list[Any]]) -> None:
     """Raises `ReadBackDiffers`."""
-    deleted, aliens = change["flows_delete"], change["aliens_delete"]
-    _confirm_added(session, change["flows_add"], answers[0])
     _confirm_groups(change, answers[_GROUPS_AT])
-    flows_left = answers[_GROUPS_AT + 1 :]
-    for cookie, replies in zip(aliens, flows_left, strict=False):
+    for cookie, replies in zip(change["aliens_delete"], answers[_GROUPS_AT + 1 :], strict=False):
         left = {flow["table_id"] for reply in replies for flow in reply}
         if left - {_INTERNAL_TABLE}:
             raise ReadBackDiffers(f"flows with cookie {cookie:#x} were deleted and are still there")
-    for flow, replies in zip(deleted, flows_left[len(aliens) :], strict=True):
+
+
+def _confirm_deleted(
+    session: SwitchSession, deleted: list[Document], answers: list[list[Any]]
+) -> None:
+    """Raises `ReadBackDiffers`."""
+    for flow, replies in session.pace.through(zip(deleted, answers, strict=True)):
         if any(_key(flow) == _key(left) for reply in replies for left in reply):
             raise ReadBackDiffers(f"flow {_key(flow)} was deleted and is still there")
 
@@ -202,19 +237,33 @@ def _discard(session: SwitchSession, bundle_id: int) -> None:
         return
 
 
-def _confirm_added(
-    session: SwitchSession, added: list[Document], replies: list[list[dict[str, Any]]]
-) -> None:
-    installed = (flow for reply in replies for flow in reply)
-    found = {_key(flow): flow for flow in session.pace.through(installed)}
-    for flow in session.pace.through(added):
-        seen = found.get(_key(flow))
-        if seen is None:
-            raise ReadBackDiffers(f"flow {_key(flow)} was added and is not there")
-        sent = {name: flow[name] for name in _EXACT_FLOW}
-        read = {name: seen[name] for name in _EXACT_FLOW}
-        if sent != read:
-            raise ReadBackDiffers(f"flow {_key(flow)}: sent {sent}, read {read}")
+class _Unconfirmed:
+    """Flows that were added and not seen yet; each is compared and let go as it comes back, so
+    that a large push is never in memory twice."""
+
+    def __init__(self, session: SwitchSession, added: list[Document]) -> None:
+        self._flows = {_key(flow): flow for flow in session.pace.through(added)}
+        self._differing = ""
+
+    def take(self, reply: Any) -> None:
+        """A part of the switch's answer."""
+        for seen in _flows_of(reply):
+            flow = self._flows.get(_key(seen))
+            if flow is None:
+                continue
+            sent = {name: flow[name] for name in _EXACT_FLOW}
+            read = {name: seen[name] for name in _EXACT_FLOW}
+            if sent == read:
+                del self._flows[_key(seen)]
+            else:
+                self._differing = f"flow {_key(flow)}: sent {sent}, read {read}"
+
+    def require_none(self) -> None:
+        """Raises `ReadBackDiffers`."""
+        if self._differing:
+            raise ReadBackDiffers(self._differing)
+        if self._flows:
+            raise ReadBackDiffers(f"flow {next(iter(self._flows))} was added and is not there")
 
 
 def _flows_of(reply: Any) -> list[dict[str, Any]]:
