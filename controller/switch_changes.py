@@ -4,6 +4,8 @@ Order of a change: meters added and modified, barrier, read back; flows in one
 atomic bundle with the groups, barrier, read back; meters no flow uses any more, deleted last.
 A push too large for one bundle is several, additions first: committing one stops
 Open vSwitch's forwarding in userspace mode, and its echoes, for as long as it is large.
+What each of them added is read back with it, by a generation of its own.  What was deleted is
+read back last: Open vSwitch looks for it at every rule of the table that is left.
 A meter's counters start anew when it is modified, so they are read in the same
 write, directly before (nothing is forwarded between two messages of one write in
 userspace mode), and kept in `Retired`.
@@ -12,8 +14,6 @@ userspace mode), and kept in `Retired`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -29,17 +29,20 @@ from controller.switch_program import (
     cookie_of,
     match_of,
 )
-from controller.switch_session import ExchangeFailed, Reader, SwitchSession
+from controller.switch_session import ExchangeFailed, SwitchSession
 
 Document = Mapping[str, Any]
 Retired = dict[int, dict[str, int]]
 """Meter id -> counters of its earlier lives."""
 
 _BUNDLED = (
-    "flows_add", "flows_delete", "groups_add", "groups_modify", "groups_delete", "aliens_delete",
+    "groups_add", "groups_modify", "flows_add", "aliens_delete", "flows_delete", "groups_delete",
 )  # fmt: skip
-BUNDLE_MESSAGES = 2000
+"""In this order."""
+BUNDLE_MESSAGES = 1000
 """In one bundle. Open vSwitch commits about a hundred thousand a second."""
+_PART_SHIFT = 24
+"""Where a generation has the number of the bundle; changes of one run stay below."""
 _ALL_BITS = 2**64 - 1
 _INTERNAL_TABLE = 254
 """Open vSwitch's own flows, with cookie 0; shown only to who asks for exactly that cookie."""
@@ -118,33 +121,44 @@ def _delete_meters(session: SwitchSession, meters: list[Document], retired: Reti
 
 
 def _replace_flows(session: SwitchSession, change: Document, generation: int) -> None:
-    mods = session.pace.through(_mods(session.datapath, change, generation))
-    # Made as they are sent: all messages of a large push at once would be gigabytes.
-    part = list(islice(mods, BUNDLE_MESSAGES))
-    while following := list(islice(mods, BUNDLE_MESSAGES)):
-        _commit(session, part, generation)
-        part = following
-    deleted = change["flows_delete"]
-    with_commit = deleted[:BUNDLE_MESSAGES]
-    unconfirmed = _Unconfirmed(session, change["flows_add"])
-    read_back = _read_back(session, change, generation, with_commit)
-    answers = _commit(session, part, generation, read_back, {0: unconfirmed.take})
-    unconfirmed.require_none()
-    _confirm_aliens_and_groups(change, answers)
-    _confirm_deleted(session, with_commit, answers[-len(with_commit) :] if with_commit else [])
-    for start in range(BUNDLE_MESSAGES, len(deleted), BUNDLE_MESSAGES):
-        further = deleted[start : start + BUNDLE_MESSAGES]
-        _confirm_deleted(
-            session,
-            further,
-            session.exchange(
-                _flow_requests(session, further),
-                readers=dict.fromkeys(range(len(further)), _flows_of),
-            ),
-        )
+    """Part by part: all messages of a large push at once would be gigabytes."""
+    deleted = list(_slices(change["flows_delete"])) or [[]]
+    parts = list(_parts(change))
+    for number, part in enumerate(parts):
+        own = (generation + (number << _PART_SHIFT)) & GENERATION_MASK
+        is_last = number == len(parts) - 1
+        gone = deleted[0] if is_last else []
+        mods = list(session.pace.through(_mods(session.datapath, part, own)))
+        answers = _commit(session, mods, own, _read_back(session, part, own, gone))
+        _confirm(session, part, gone, answers)
+    for gone in deleted[1:]:
+        readers = dict.fromkeys(range(len(gone)), _flows_of)
+        _confirm_deleted(session, gone, session.exchange(_looks(session, gone), readers=readers))
+
+
+def _parts(change: Document) -> Iterator[dict[str, list[Any]]]:
+    """The change in changes of at most `BUNDLE_MESSAGES`, in the order in which they are made."""
+    part: dict[str, list[Any]] = {name: [] for name in _BUNDLED}
+    room = BUNDLE_MESSAGES
+    for name in _BUNDLED:
+        left = change[name]
+        while left:
+            part[name], left = left[:room], left[room:]
+            room -= len(part[name])
+            if not room:
+                yield part
+                part, room = {name: [] for name in _BUNDLED}, BUNDLE_MESSAGES
+    if room < BUNDLE_MESSAGES:
+        yield part
+
+
+def _slices(items: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), BUNDLE_MESSAGES):
+        yield items[start : start + BUNDLE_MESSAGES]
 
 
 def _mods(dp: Any, change: Document, generation: int) -> Iterator[Any]:
+    """As `_BUNDLED` has them."""
     yield from (of.group_change(dp, "add", group) for group in change["groups_add"])
     yield from (of.group_change(dp, "modify", group) for group in change["groups_modify"])
     yield from (of.flow_add(dp, flow, generation) for flow in change["flows_add"])
@@ -155,23 +169,14 @@ def _mods(dp: Any, change: Document, generation: int) -> Iterator[Any]:
 
 
 def _commit(
-    session: SwitchSession,
-    mods: list[Any],
-    bundle_id: int,
-    read_back: Sequence[Any] = (),
-    read_by: Mapping[int, Reader] = MappingProxyType({}),
+    session: SwitchSession, mods: list[Any], bundle_id: int, read_back: Sequence[Any] = ()
 ) -> list[list[Any]]:
-    """All of them or none; the answers to `read_back`, plain flows but for the groups and for
-    those that have a reader of their own (`read_by` place). Raises `ExchangeFailed`."""
+    """All of them or none; the answers to `read_back`. Raises `ExchangeFailed`."""
     dp = session.datapath
     # What is read back rides behind the commit's barrier: one journey less, in the same order.
     batch = [of.bundle_commit(dp, bundle_id), of.barrier(dp), *read_back]
     places = range(_READ_BACK_AT, len(batch))
-    readers = {
-        i: read_by.get(i - _READ_BACK_AT, _flows_of)
-        for i in places
-        if i != _READ_BACK_AT + _GROUPS_AT
-    }
+    readers = {i: _flows_of for i in places if i != _READ_BACK_AT + _GROUPS_AT}
     try:
         session.exchange(of.bundle_of(dp, bundle_id, mods))
         return session.exchange(batch, readers=readers)[_READ_BACK_AT:]
@@ -181,35 +186,40 @@ def _commit(
 
 
 def _read_back(
-    session: SwitchSession, change: Document, generation: int, deleted: list[Document]
+    session: SwitchSession, change: Document, generation: int, gone: list[Document]
 ) -> list[Any]:
     dp = session.datapath
     return [
         of.flows_request(dp, OWNER_COOKIE | generation, OWNER_MASK | GENERATION_MASK),
         of.groups_request(dp),
         *(of.flows_request(dp, cookie, _ALL_BITS) for cookie in change["aliens_delete"]),
-        *_flow_requests(session, deleted),
+        *_looks(session, gone),
     ]
 
 
-def _flow_requests(session: SwitchSession, flows: list[Document]) -> list[Any]:
-    return [of.flows_request(session.datapath, flow=f) for f in session.pace.through(flows)]
+def _looks(session: SwitchSession, gone: list[Document]) -> list[Any]:
+    return [of.flows_request(session.datapath, flow=f) for f in session.pace.through(gone)]
 
 
-def _confirm_aliens_and_groups(change: Document, answers: list[list[Any]]) -> None:
+def _confirm(
+    session: SwitchSession, change: Document, gone: list[Document], answers: list[list[Any]]
+) -> None:
     """Raises `ReadBackDiffers`."""
+    aliens = change["aliens_delete"]
+    _confirm_added(session, change["flows_add"], answers[0])
     _confirm_groups(change, answers[_GROUPS_AT])
-    for cookie, replies in zip(change["aliens_delete"], answers[_GROUPS_AT + 1 :], strict=False):
+    flows_left = answers[_GROUPS_AT + 1 :]
+    for cookie, replies in zip(aliens, flows_left, strict=False):
         left = {flow["table_id"] for reply in replies for flow in reply}
         if left - {_INTERNAL_TABLE}:
             raise ReadBackDiffers(f"flows with cookie {cookie:#x} were deleted and are still there")
+    _confirm_deleted(session, gone, flows_left[len(aliens) :])
 
 
 def _confirm_deleted(
-    session: SwitchSession, deleted: list[Document], answers: list[list[Any]]
+    session: SwitchSession, gone: list[Document], answers: list[list[Any]]
 ) -> None:
-    """Raises `ReadBackDiffers`."""
-    for flow, replies in session.pace.through(zip(deleted, answers, strict=True)):
+    for flow, replies in session.pace.through(zip(gone, answers, strict=True)):
         if any(_key(flow) == _key(left) for reply in replies for left in reply):
             raise ReadBackDiffers(f"flow {_key(flow)} was deleted and is still there")
 
@@ -237,33 +247,19 @@ def _discard(session: SwitchSession, bundle_id: int) -> None:
         return
 
 
-class _Unconfirmed:
-    """Flows that were added and not seen yet; each is compared and let go as it comes back, so
-    that a large push is never in memory twice."""
-
-    def __init__(self, session: SwitchSession, added: list[Document]) -> None:
-        self._flows = {_key(flow): flow for flow in session.pace.through(added)}
-        self._differing = ""
-
-    def take(self, reply: Any) -> None:
-        """A part of the switch's answer."""
-        for seen in _flows_of(reply):
-            flow = self._flows.get(_key(seen))
-            if flow is None:
-                continue
-            sent = {name: flow[name] for name in _EXACT_FLOW}
-            read = {name: seen[name] for name in _EXACT_FLOW}
-            if sent == read:
-                del self._flows[_key(seen)]
-            else:
-                self._differing = f"flow {_key(flow)}: sent {sent}, read {read}"
-
-    def require_none(self) -> None:
-        """Raises `ReadBackDiffers`."""
-        if self._differing:
-            raise ReadBackDiffers(self._differing)
-        if self._flows:
-            raise ReadBackDiffers(f"flow {next(iter(self._flows))} was added and is not there")
+def _confirm_added(
+    session: SwitchSession, added: list[Document], replies: list[list[dict[str, Any]]]
+) -> None:
+    installed = (flow for reply in replies for flow in reply)
+    found = {_key(flow): flow for flow in session.pace.through(installed)}
+    for flow in session.pace.through(added):
+        seen = found.get(_key(flow))
+        if seen is None:
+            raise ReadBackDiffers(f"flow {_key(flow)} was added and is not there")
+        sent = {name: flow[name] for name in _EXACT_FLOW}
+        read = {name: seen[name] for name in _EXACT_FLOW}
+        if sent != read:
+            raise ReadBackDiffers(f"flow {_key(flow)}: sent {sent}, read {read}")
 
 
 def _flows_of(reply: Any) -> list[dict[str, Any]]:
