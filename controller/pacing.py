@@ -58,11 +58,17 @@ class Uncollected:
     def __init__(self) -> None:
         self._inside = 0
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
         self._inside += 1
         gc.disable()
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         self._inside -= 1
         if not self._inside:
             gc.enable()
+
+    def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
