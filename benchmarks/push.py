@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import shutil
 import socket
@@ -196,6 +197,8 @@ def measure(run: RunFolder, count: int) -> dict[str, Waits]:
     """Nothing; `count` flows added; all of them read; all of them deleted."""
     _await_bridges(run)
     wanted, found = flows(count), {}
+    gc.collect()
+    gc.freeze()  # or a collection of ours would look like a wait of theirs
     with rpc.Connection(run.ryu_socket, timeout_s=PUSH_TIMEOUT_S) as ryu:
         steps: dict[str, Callable[[], None]] = {
             "nothing": lambda: time.sleep(QUIET_S),

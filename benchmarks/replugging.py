@@ -2,6 +2,12 @@
 
 `del-port` and `add-port` in one OVSDB transaction, two learning switches joined to a
 third, a private Open vSwitch of its own in a namespace of its own.
+
+The two directions do not lose alike, and that is Open vSwitch's doing in userspace mode,
+not the sender's.  Between `del-port` and `add-port` nobody has a socket open at the user's
+port: what the user sends reaches the device (its counters have all of it) and is gone.
+Meanwhile the same thread does not forward either, so what the server sends waits in the
+socket of the server's port and comes late instead.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 SLICE_S = 0.005
 """Several pushes at once each take a slice before an echo has its turn."""
@@ -37,6 +37,12 @@ class Pace:
             self.pause()
             self._since_s = self._now_s()
 
+    def drop(self, items: list[Any]) -> None:
+        """Empty the list bit by bit: freeing a hundred thousand flows at once takes long, too."""
+        while items:
+            items.pop()
+            self.breathe()
+
     def through(self, items: Iterable[T]) -> Iterator[T]:
         """The items, with a pause whenever a slice of time is over."""
         for item in items:
@@ -52,11 +58,17 @@ class Uncollected:
     def __init__(self) -> None:
         self._inside = 0
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
         self._inside += 1
         gc.disable()
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         self._inside -= 1
         if not self._inside:
             gc.enable()
+
+    def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()

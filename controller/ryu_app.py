@@ -193,7 +193,12 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
             return read_program(self._session(dpid))
 
     def stage(self, generation: int, dpid: int, section: str, items: list[Any]) -> None:
-        """What was staged for a change that never came is thrown away by the next."""
+        """What was staged for a change that never came is thrown away by the next.
+
+        No garbage is collected until then: ever more flows would be looked at again and again.
+        """
+        if dpid not in self._staged:
+            self._uncollected.begin()
         known, sections = self._staged.get(dpid, (0, {}))
         if known != generation:
             sections = {}
@@ -211,12 +216,17 @@ class SliceEnforcement(app_manager.RyuApp):  # type: ignore[misc]
         def one(dpid: str, change: Mapping[str, Any]) -> dict[str, Any]:
             retired = self._retired.setdefault(int(dpid), {})
             detail = ""
-            try:
+            with self._uncollected:
+                if int(dpid) in self._staged:
+                    self._uncollected.end()
                 whole = self._whole(int(dpid), generation, change)
-                with self._uncollected:
+                try:
                     apply_change(self._session(int(dpid)), whole, generation, retired)
-            except (ExchangeFailed, ReadBackDiffers) as error:
-                detail = str(error)
+                except (ExchangeFailed, ReadBackDiffers) as error:
+                    detail = str(error)
+                pace = Pace(_let_others_work)
+                for items in whole.values():
+                    pace.drop(items)
             return {
                 "confirmed": not detail,
                 "detail": detail,

@@ -1,12 +1,14 @@
 """Where a service's packets go: rules that follow the service to another server.
 
 Its address stands on every candidate, so only destination port and MAC change: one
-bundle a switch, the far side first.  Whoever still comes the old way is passed on by
-the old instance.
+bundle a switch, the far side first.  Between two switches, what is on the wires arrives by
+the rules it was sent by: a switch that had changed already would have to send it back, and
+drops it.  Whoever still comes the old way is passed on by the old instance.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from controller.contracts.inventory import Inventory, Service
@@ -19,6 +21,9 @@ from controller.reconcile import Change, difference
 from controller.rules import compile_attachments
 from controller.ryu_client import Answer
 from controller.switches import Switches
+
+REVALIDATED_MS = 50
+"""Open vSwitch forwards by the old rules until it has looked at all its flows again."""
 
 
 def served_as_leased(state: NetworkState, inventory: Inventory, run: RunFolder) -> NetworkState:
@@ -57,8 +62,9 @@ class ServicePaths:
         return EnforcementResult(diff=Change.diff(changes, {}))
 
     async def lead_to(self, name: str, host: str) -> EnforcementResult:
-        """Far side first, one bundle a switch. What is not confirmed stays intended: the
-        lease has moved already, so the watch goes on trying, never back."""
+        """Far side first, one bundle a switch, each when the wires have drained. What is not
+        confirmed stays intended: the lease has moved already, so the watch goes on trying,
+        never back."""
         self._known(name)
         order = self._order(name, host)
         answers: dict[str, Answer] = {}
@@ -67,13 +73,20 @@ class ServicePaths:
             before = self._switches.state
             after = before.served_by(name, host)
             self._switches.state = after
-            for switch in order:
+            for number, switch in enumerate(order):
+                if number:
+                    await asyncio.sleep(self._drained_s(order[number - 1]))
                 change = self._change(switch, before, after)
                 changes.append(change)
                 answers.update(await self._switches.send({switch: change}))
         enforced_ns = max(a.at_ns for a in answers.values())
         hops_ns = {"enforced": enforced_ns, "confirmed": time.time_ns()}
         return EnforcementResult(confirmations_of(answers), Change.diff(changes, {}), hops_ns)
+
+    def _drained_s(self, switch: str) -> float:
+        """Until what it had sent by its rules before has arrived."""
+        longest_ms = max(p.delay_ms for p in self._network.ports[switch])
+        return (longest_ms + REVALIDATED_MS) / 1000
 
     def _order(self, name: str, host: str) -> list[str]:
         far = self._network.hosts[host].switch

@@ -4,6 +4,8 @@ Order of a change: meters added and modified, barrier, read back; flows in one
 atomic bundle with the groups, barrier, read back; meters no flow uses any more, deleted last.
 A push too large for one bundle is several, additions first: committing one stops
 Open vSwitch's forwarding in userspace mode, and its echoes, for as long as it is large.
+What each of them added is read back with it, by a generation of its own.  What was deleted is
+read back last: Open vSwitch looks for it at every rule of the table that is left.
 A meter's counters start anew when it is modified, so they are read in the same
 write, directly before (nothing is forwarded between two messages of one write in
 userspace mode), and kept in `Retired`.
@@ -12,7 +14,6 @@ userspace mode), and kept in `Retired`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import orjson
@@ -35,10 +36,17 @@ Retired = dict[int, dict[str, int]]
 """Meter id -> counters of its earlier lives."""
 
 _BUNDLED = (
-    "flows_add", "flows_delete", "groups_add", "groups_modify", "groups_delete", "aliens_delete",
+    "groups_add", "groups_modify", "flows_add", "aliens_delete", "flows_delete", "groups_delete",
 )  # fmt: skip
-BUNDLE_MESSAGES = 2000
+"""In this order."""
+BUNDLE_MESSAGES = 1000
 """In one bundle. Open vSwitch commits about a hundred thousand a second."""
+_PART_SHIFT = 24
+"""Where a generation has the number of the bundle; changes of one run stay below."""
+_SHARES = [
+    (part << _PART_SHIFT | change, 7 << _PART_SHIFT | 7) for part in range(8) for change in range(8)
+]
+"""(cookie, mask) that tell all flows there are apart by when they were written."""
 _ALL_BITS = 2**64 - 1
 _INTERNAL_TABLE = 254
 """Open vSwitch's own flows, with cookie 0; shown only to who asks for exactly that cookie."""
@@ -117,17 +125,44 @@ def _delete_meters(session: SwitchSession, meters: list[Document], retired: Reti
 
 
 def _replace_flows(session: SwitchSession, change: Document, generation: int) -> None:
-    mods = session.pace.through(_mods(session.datapath, change, generation))
-    # Made as they are sent: all messages of a large push at once would be gigabytes.
-    part = list(islice(mods, BUNDLE_MESSAGES))
-    while following := list(islice(mods, BUNDLE_MESSAGES)):
-        _commit(session, part, generation)
-        part = following
-    answers = _commit(session, part, generation, _read_back(session, change, generation))
-    _confirm(session, change, answers)
+    """Part by part: all messages of a large push at once would be gigabytes."""
+    deleted = list(_slices(change["flows_delete"])) or [[]]
+    parts = list(_parts(change))
+    for number, part in enumerate(parts):
+        own = (generation + (number << _PART_SHIFT)) & GENERATION_MASK
+        is_last = number == len(parts) - 1
+        gone = deleted[0] if is_last else []
+        mods = list(session.pace.through(_mods(session.datapath, part, own)))
+        answers = _commit(session, mods, own, _read_back(session, part, own, gone))
+        _confirm(session, part, gone, answers)
+    for gone in deleted[1:]:
+        readers = dict.fromkeys(range(len(gone)), _flows_of)
+        _confirm_deleted(session, gone, session.exchange(_looks(session, gone), readers=readers))
+
+
+def _parts(change: Document) -> Iterator[dict[str, list[Any]]]:
+    """The change in changes of at most `BUNDLE_MESSAGES`, in the order in which they are made."""
+    part: dict[str, list[Any]] = {name: [] for name in _BUNDLED}
+    room = BUNDLE_MESSAGES
+    for name in _BUNDLED:
+        left = change[name]
+        while left:
+            part[name], left = left[:room], left[room:]
+            room -= len(part[name])
+            if not room:
+                yield part
+                part, room = {name: [] for name in _BUNDLED}, BUNDLE_MESSAGES
+    if room < BUNDLE_MESSAGES:
+        yield part
+
+
+def _slices(items: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), BUNDLE_MESSAGES):
+        yield items[start : start + BUNDLE_MESSAGES]
 
 
 def _mods(dp: Any, change: Document, generation: int) -> Iterator[Any]:
+    """As `_BUNDLED` has them."""
     yield from (of.group_change(dp, "add", group) for group in change["groups_add"])
     yield from (of.group_change(dp, "modify", group) for group in change["groups_modify"])
     yield from (of.flow_add(dp, flow, generation) for flow in change["flows_add"])
@@ -154,19 +189,27 @@ def _commit(
         raise
 
 
-def _read_back(session: SwitchSession, change: Document, generation: int) -> list[Any]:
+def _read_back(
+    session: SwitchSession, change: Document, generation: int, gone: list[Document]
+) -> list[Any]:
     dp = session.datapath
     return [
         of.flows_request(dp, OWNER_COOKIE | generation, OWNER_MASK | GENERATION_MASK),
         of.groups_request(dp),
         *(of.flows_request(dp, cookie, _ALL_BITS) for cookie in change["aliens_delete"]),
-        *(of.flows_request(dp, flow=f) for f in session.pace.through(change["flows_delete"])),
+        *_looks(session, gone),
     ]
 
 
-def _confirm(session: SwitchSession, change: Document, answers: list[list[Any]]) -> None:
+def _looks(session: SwitchSession, gone: list[Document]) -> list[Any]:
+    return [of.flows_request(session.datapath, flow=f) for f in session.pace.through(gone)]
+
+
+def _confirm(
+    session: SwitchSession, change: Document, gone: list[Document], answers: list[list[Any]]
+) -> None:
     """Raises `ReadBackDiffers`."""
-    deleted, aliens = change["flows_delete"], change["aliens_delete"]
+    aliens = change["aliens_delete"]
     _confirm_added(session, change["flows_add"], answers[0])
     _confirm_groups(change, answers[_GROUPS_AT])
     flows_left = answers[_GROUPS_AT + 1 :]
@@ -174,7 +217,13 @@ def _confirm(session: SwitchSession, change: Document, answers: list[list[Any]])
         left = {flow["table_id"] for reply in replies for flow in reply}
         if left - {_INTERNAL_TABLE}:
             raise ReadBackDiffers(f"flows with cookie {cookie:#x} were deleted and are still there")
-    for flow, replies in zip(deleted, flows_left[len(aliens) :], strict=True):
+    _confirm_deleted(session, gone, flows_left[len(aliens) :])
+
+
+def _confirm_deleted(
+    session: SwitchSession, gone: list[Document], answers: list[list[Any]]
+) -> None:
+    for flow, replies in session.pace.through(zip(gone, answers, strict=True)):
         if any(_key(flow) == _key(left) for reply in replies for left in reply):
             raise ReadBackDiffers(f"flow {_key(flow)} was deleted and is still there")
 
@@ -233,10 +282,17 @@ def _key(flow: Document) -> tuple[Any, ...]:
 def read_program(session: SwitchSession) -> dict[str, Any]:
     """All flows (encoded already), groups and meters of the switch, in the plain form."""
     dp = session.datapath
-    flows, groups, meters = session.exchange(
-        [of.flows_request(dp), of.groups_request(dp), of.meter_config_request(dp)],
-        readers={0: _encoded_flows_of},
+    totals, groups, meters = session.exchange(
+        [of.flow_totals_request(dp, 0, 0), of.groups_request(dp), of.meter_config_request(dp)]
     )
+    count = sum(reply.body.flow_count for reply in totals)
+    flows: list[list[Any]] = []
+    # A switch that has said more than it was heard hears no echo, and takes us for dead.
+    for cookie, mask in _SHARES if count > BUNDLE_MESSAGES else ((0, 0),):
+        (replies,) = session.exchange(
+            [of.flows_request(dp, cookie, mask)], readers={0: _encoded_flows_of}
+        )
+        flows += replies
     return {
         "flows": [flow for reply in flows for flow in reply],
         "groups": _groups(groups),

@@ -94,7 +94,7 @@ class SwitchSession:
             self._send(batch)
             _await(exchange, timeout_s)
         finally:
-            for xid in xids:
+            for xid in self.pace.through(xids):
                 self._waiting.pop(xid, None)
         if exchange.errors:
             raise ExchangeFailed("; ".join(dict.fromkeys(exchange.errors)))

@@ -34,6 +34,7 @@ from tests.faults.injections import (
     reset_the_connections,
     rogue_is_gone,
     speak_badly,
+    stop_while_it_starts,
     wire,
     wire_is_back,
 )
@@ -68,6 +69,10 @@ FAULTS = [
     ),
     Fault("2 controller stopped", kill("ryu", signal.SIGSTOP), is_another("ryu"), "hung", SETTLE_S),
     Fault("2 RIC stopped", kill("ric", signal.SIGSTOP), is_another("ric"), "hung", SETTLE_S),
+    Fault(
+        "2 RIC stopped while it starts", stop_while_it_starts("ric"), is_another("ric"), "hung",
+        SETTLE_S,
+    ),
     Fault("2 RIC killed", kill("ric"), is_another("ric"), "restarted", SETTLE_S),
     Fault(
         "4 vswitchd killed", kill("ovs-vswitchd"), is_another("ovs-vswitchd"), "ovs-vswitchd",

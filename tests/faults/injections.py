@@ -40,6 +40,17 @@ def is_another(name: str) -> Callable[[Live, int], bool]:
     return lambda live, old: live.pid(name) != old and live.settled()
 
 
+def stop_while_it_starts(name: str) -> Callable[[Live], int]:
+    """Kill it, and stop its successor before that has said a word."""
+
+    def inject(live: Live) -> int:
+        old = live.signal(name, signal.SIGKILL)
+        wait_until(lambda: live.pid(name) != old, SETTLE_S)
+        return live.signal(name, signal.SIGSTOP)
+
+    return inject
+
+
 def kill_ryu_three_times(live: Live) -> int:
     for _ in range(3):
         old = live.signal("ryu", signal.SIGKILL)

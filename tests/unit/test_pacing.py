@@ -32,6 +32,20 @@ def test_time_spent_in_a_pause_is_nobody_s_slice() -> None:
     assert len(pauses) == 4
 
 
+def test_a_large_list_is_let_go_bit_by_bit() -> None:
+    now_s, pauses, freed = [0.0], [], []
+
+    class Item:
+        def __del__(self) -> None:
+            now_s[0] += 0.001
+            freed.append(now_s[0])
+
+    items = [Item() for _ in range(20)]
+    Pace(lambda: pauses.append(len(freed)), lambda: now_s[0], slice_s=0.0045).drop(items)
+    assert items == [] and len(freed) == 20
+    assert pauses == [5, 10, 15, 20]
+
+
 def test_garbage_is_collected_again_when_the_last_has_left() -> None:
     uncollected = Uncollected()
     with uncollected:
