@@ -137,6 +137,7 @@ class Measurement:
             delay=Datapath(self._inventory.datapath).delay,
             backlog_drops=self._load.backlog_drops(),
             requests=self._services.collect(measured.start_ns, measured.end_ns),
+            request_packets=self._services.packets(),
             whatif=rpc.call(self._run.ric_socket, "whatif", 10.0),
         )
         return write_results(out, evidence)

@@ -14,6 +14,7 @@ from controller.contracts.decisions import Action, DecisionRecord, Verdict
 from controller.contracts.inventory import Inventory
 from controller.contracts.slices import SNssai, TrafficClass
 from topologies.scenario.schema import Scenario
+from topologies.services.packet_counts import Datagrams
 from topologies.traffic.engine import Measurements
 
 
@@ -107,6 +108,8 @@ class Evidence:
     """A user, slice and report, as users' twins still had them (`UserRow`)."""
     requests: Mapping[str, Any] = field(default_factory=dict)
     """Of task services: {"rows": one a request, "regressions": by service}."""
+    request_packets: Mapping[int, Datagrams] = field(default_factory=dict)
+    """Requests and replies since traffic start, by slice id, as the hosts counted them."""
     whatif: dict[str, Any] = field(default_factory=dict)
     """Predictions made, forks applied with their errors, rehearsals: the RIC's own summary."""
 

@@ -224,8 +224,7 @@ def _balances(evidence: Evidence) -> list[Balance] | None:
     if evidence.switches is None:
         return None
     measured = evidence.measurements
-    task_slices = {s.slice_id for s in evidence.inventory.services if s.kind == "task"}
-    counts = host_counts(measured.flows, measured.totals, task_slices)
+    counts = host_counts(measured.flows, measured.totals, evidence.request_packets)
     ended = ended_slices(evidence.slice_life)
     lived = {i: c for i, c in counts.items() if i not in ended}
     elsewhere = ElsewhereDrops(evidence.radio_drops, evidence.function_drops)

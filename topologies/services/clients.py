@@ -2,7 +2,7 @@
 
 `python -m topologies.services.clients RUN_FOLDER`; controlled at
 `service-clients.sock`: start {t0_ns}, stop, status, collect {since_ns, until_ns, service},
-offload {ue_id, service, to}, offloads.
+packets, offload {ue_id, service, to}, offloads.
 A socket in each user's namespace; sending times are this process's clock, arrival
 times the kernel's. A request is sent once: without a reply in time it is lost.
 """
@@ -57,6 +57,8 @@ class Client:
     draw: random.Random
     log: dict[int, list[int]] = field(default_factory=dict)
     sent: int = 0
+    packets_sent: int = 0
+    packets_received: int = 0
     place: str = ""
     newest: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By place: request id and session counter of the newest request that was answered."""
@@ -88,6 +90,7 @@ class Client:
         remote = self.remotes[self.place]
         try:
             self.socket.sendto(pack_request(request, self.spec.request_bytes), remote)
+            self.packets_sent += 1
         except OSError:
             return  # the log says it was sent and it will not be answered: lost, as to the user
 
@@ -101,6 +104,7 @@ class Client:
                 datagram, ancillary, _, _ = self.socket.recvmsg(2048, 64)
             except (BlockingIOError, ConnectionRefusedError):
                 return
+            self.packets_received += 1
             reply = unpack_reply(datagram)
             entry = self.log.get(reply.request_id) if reply is not None else None
             if reply is None or entry is None or entry[1] or reply.session != self.session:
@@ -195,6 +199,17 @@ class Clients:
         """Where each user's tasks are worked on."""
         return [{"ue_id": c.ue_id, "service": c.service, "place": c.place} for c in self.clients]
 
+    def packets(self) -> dict[str, list[int]]:
+        """By service: requests handed to the kernel, and replies, since the clients began."""
+        found: dict[str, list[int]] = {}
+        for client in self.clients:
+            sent, received = found.get(client.service, (0, 0))
+            found[client.service] = [
+                sent + client.packets_sent,
+                received + client.packets_received,
+            ]
+        return found
+
     def regressions(self) -> dict[str, int]:
         """By service: how often a session's counter fell behind."""
         found: dict[str, int] = {}
@@ -237,6 +252,7 @@ async def serve(run: RunFolder) -> None:
         "status": clients.status,
         "collect": clients.collect,
         "regressions": clients.regressions,
+        "packets": clients.packets,
         "offload": clients.offload,
         "offloads": clients.offloads,
     }

@@ -27,6 +27,7 @@ from controller.contracts.services import (
 from topologies.errors import EmulationError
 from topologies.scenario.schema import Scenario
 from topologies.services.clients import clients_socket
+from topologies.services.packet_counts import Datagrams, PacketCounts, counts_path
 from topologies.supervisor import Supervisor
 
 READY_TIMEOUT_S = 10.0
@@ -88,6 +89,21 @@ class ServiceEngine:
             return {"rows": [], "regressions": {}}
         rows = self._clients("collect", since_ns=since_ns, until_ns=until_ns, service=service)
         return {"rows": rows, "regressions": self._clients("regressions")}
+
+    def packets(self) -> dict[int, Datagrams]:
+        """By slice id: requests and replies so far, those of instances that are gone included."""
+        found = {s.slice_id: Datagrams() for s in self._tasks.values()}
+        for service in self._tasks.values():
+            for host in dict.fromkeys([service.host, *service.candidates]):
+                path = counts_path(self._run, service.name, host)
+                if path.exists():
+                    counts = PacketCounts(path)
+                    found[service.slice_id] += counts.total()
+                    counts.close()
+        if self._has_clients:
+            for name, (sent, received) in self._clients("packets").items():
+                found[self._tasks[name].slice_id] += Datagrams(sent, received)
+        return found
 
     # -- instances, asked for by the controller -------------------------------------
 

@@ -35,6 +35,7 @@ from controller.contracts.services import (
 )
 from topologies.services.image import PAGE_BYTES, Image
 from topologies.services.messages import REPLY_LEAST_BYTES, Reply, pack_reply, unpack_request
+from topologies.services.packet_counts import PacketCounts, counts_path
 from topologies.services.transfer import Address, Incoming, Outgoing, Round, TransferFailed
 
 LEASE_POLL_S = 0.002
@@ -55,6 +56,7 @@ class TaskServer:
         self._transfer_port = transfer_tcp_port(inventory, name)
         self._host_index = host_index(inventory, host)
         self._lease = Lease(lease_path(run, name))
+        self._packets = PacketCounts(counts_path(run, name, host))
         self.image = Image(
             self._service.state_bytes, len(inventory.users), self._service.pages_per_request
         )
@@ -98,6 +100,7 @@ class TaskServer:
                 datagram, client = self.socket.recvfrom(2048)
             except BlockingIOError:
                 return
+            self._packets.count_received()
             self.handle(datagram, client)
 
     def handle(self, datagram: bytes, client: Address) -> None:
@@ -131,6 +134,7 @@ class TaskServer:
         with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
             payload = pack_reply(reply, max(REPLY_LEAST_BYTES, request.reply_bytes))
             self.socket.sendto(payload, client)
+            self._packets.count_sent()
 
     # -- the lease ------------------------------------------------------------------
 
