@@ -1,8 +1,9 @@
 """A handover as a sequence of phases, each one attachment and the switches it touches. Pure.
 
-Make-before-break, far side first: the target's switch, then the air accept the
-user; then the core (the branching switch) and the air flip; what is on its way
-through the source drains; then the source's switch, and last the air, forget it.
+Make-before-break: the air accepts the user from both cells, then the target's switch
+carries it (in this order, for servers at that switch are heard there at once); then the
+core (the branching switch) and the air flip; what is on its way through the source
+drains; then the source's switch, and last the air, forget it.
 Every packet always has a rule, so none is lost to the rules.
 
 Break-before-make: for the interruption the user has no radio link; what is sent to it
@@ -65,7 +66,7 @@ def _make_before_break(network: Network, source: str, target: str) -> HandoverPl
     either, only = frozenset({source, target}), frozenset({target})
     return HandoverPlan(
         switching=(
-            Phase(Attachment(source, source, either, either), ((far,), (air,))),
+            Phase(Attachment(source, source, either, either), ((air,), (far,))),
             Phase(Attachment(target, target, either, either), ((core,), (air,))),
         ),
         clearing=(

@@ -14,7 +14,7 @@ from controller.contracts.addressing import (
 )
 from controller.contracts.slices import TrafficClass, dscp_of, queue_of
 from controller.handover import plan
-from controller.network_state import NetworkState
+from controller.network_state import Attachment, NetworkState, initial_state
 from controller.switch_program import Kind
 from tests.emulated.networks import two_cells
 from tests.pipeline.fake_network import FakeNetwork, arp_request, ipv4
@@ -241,19 +241,22 @@ class TestHandover:
             assert set(net.send("edge1", ipv4(STREAM, UE1_VIDEO)).delivered) == {"ue1"}
             assert set(net.send("cloud", ipv4(TASK, UE1_CONTROL)).delivered) == {"ue1"}
 
-    def test_every_switch_may_be_a_phase_behind(self) -> None:
-        """Switches change one after the other, and only those that a phase names."""
-        states = states_of_handover("make_before_break")
-        net = FakeNetwork(INVENTORY, states[0])
-        steps = plan(net.network, "ap1", "ap2", "make_before_break")
-        for phase, after in zip((*steps.switching, *steps.clearing), states[1:], strict=True):
-            changed = FakeNetwork(INVENTORY, after)
+    @pytest.mark.parametrize(("source", "target"), [("ap1", "ap2"), ("ap2", "ap1")])
+    def test_every_switch_may_be_a_phase_behind(self, source: str, target: str) -> None:
+        """Switches change one after the other, and only those that a phase names; the server
+        `edge1` is at the source's switch the one time, at the target's the other."""
+        first = initial_state(INVENTORY).attached("ue1", Attachment.at(source))
+        net = FakeNetwork(INVENTORY, first)
+        steps = plan(net.network, source, target, "make_before_break")
+        for phase in (*steps.switching, *steps.clearing):
+            changed = FakeNetwork(INVENTORY, first.attached("ue1", phase.attachment))
             for name in (name for group in phase.steps for name in group):
                 net.switches[name] = changed.switches[name]
                 assert set(net.send("ue1", ipv4(UE1_CONTROL, TASK)).delivered) == {"cloud"}
                 assert set(net.send("cloud", ipv4(TASK, UE1_CONTROL)).delivered) == {"ue1"}
+                assert set(net.send("ue1", ipv4(UE1_VIDEO, STREAM)).delivered) == {"edge1"}
                 assert set(net.send("edge1", ipv4(STREAM, UE1_VIDEO)).delivered) == {"ue1"}
-        final = FakeNetwork(INVENTORY, states[-1])
+        final = FakeNetwork(INVENTORY, first.attached("ue1", steps.final))
         for name, switch in net.switches.items():
             assert switch.program == final.switches[name].program
 
