@@ -1,4 +1,4 @@
-"""Numbers that an xApp is tuned by, checked: fields of a frozen dataclass, set by name in `config`."""
+"""Numbers that an xApp is tuned by, checked: a frozen dataclass's fields, set by name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Tunables:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Raises `SettingsError` for an unknown name, another type, a value out of range."""
-        known = {f.name: f.default for f in fields(cls)}
+        known: dict[str, int | float] = {f.name: getattr(cls, f.name) for f in fields(cls)}
         for name, value in config.items():
             if name not in known:
                 raise SettingsError(f"unknown setting {name!r}; known: {', '.join(sorted(known))}")
