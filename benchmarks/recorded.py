@@ -26,6 +26,9 @@ from topologies.scenario.schema import ReservationSpec, Scenario
 from topologies.traffic.flows import L2_OVERHEAD_BYTES
 
 WARM_UP_S = 3.0
+NOT_JUDGED_S = 1.0
+"""What was offered before the window is not recorded. Its queues are guessed from what came first,
+which is wrong where demand was just rising; probes of the first second are therefore left out."""
 TCP_L2_RATIO = 1.045
 """Frames over goodput of TCP with full segments."""
 OTHER_HOSTS = 3
@@ -35,7 +38,8 @@ SCENARIOS = Path(__file__).resolve().parent / "scenarios"
 
 @dataclass(frozen=True)
 class Probes:
-    """Downlink probes that arrived, in no order: seconds into the window, rows and columns."""
+    """Downlink probes that arrived, in no order: seconds into the window (from `NOT_JUDGED_S` on),
+    rows and columns."""
 
     t_s: FloatArray
     cell: IntArray
@@ -288,4 +292,6 @@ def _probes(folder: Path, summary: dict[str, Any], scenario: Scenario, slices: l
         order = own[np.argsort(from_t0_s[own])]
         cell[order] = serving_index(scenario, str(user), from_t0_s[order])
     column = np.array([slices.index(s) for s in np.array(table["slice"])[down]], dtype=np.int64)
-    return Probes(t_s, cell, column, np.array(table["owd_ms"])[down])
+    kept = t_s >= NOT_JUDGED_S
+    owd_ms = np.array(table["owd_ms"])[down]
+    return Probes(t_s[kept], cell[kept], column[kept], owd_ms[kept])

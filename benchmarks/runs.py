@@ -48,6 +48,18 @@ def run(scenario: str, out: Path, *arguments: str, seed: int = 1) -> dict[str, A
     return summary
 
 
+def why_not_quotable(folder: Path) -> str | None:
+    """None: it may be quoted."""
+    try:
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    except (OSError, ValueError):
+        return "not recorded yet"
+    validity = summary["validity"]
+    if validity["verdict"] == "valid":
+        return None
+    return "invalid: " + "; ".join(validity["reasons"])
+
+
 def slice_of(summary: dict[str, Any], name: str) -> dict[str, Any]:
     found: dict[str, Any] = next(s for s in summary["slices"] if s["name"] == name)
     return found

@@ -6,15 +6,13 @@ and never quoted.  Recording may be spread over several calls: what is there and
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.recorded import SCENARIOS, Recorded, read
-from benchmarks.runs import run
+from benchmarks.runs import run, why_not_quotable
 
 DURATION_S = {"crossroads": 40, "market": 30, "minimal": 30}
 
@@ -45,18 +43,6 @@ HELD_OUT = (
 )
 REPEATED = (Case("crossroads", "static", 3, again=True), Case("market", "static", 1, again=True))
 ALL = (*CALIBRATION, *HELD_OUT, *REPEATED)
-
-
-def why_not_quotable(folder: Path) -> str | None:
-    """None: it may be quoted."""
-    try:
-        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    except (OSError, ValueError):
-        return "not recorded yet"
-    validity = summary["validity"]
-    if validity["verdict"] == "valid":
-        return None
-    return "invalid: " + "; ".join(validity["reasons"])
 
 
 def record_missing(runs: Path, most: int | None, cases: Sequence[Case] = ALL) -> dict[str, str]:

@@ -6,16 +6,12 @@ Makes drives, trains, exports ONNX, measures it on held-out drives and writes
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
 
-from models.contract import verify
 from models.demand_forecast.evaluate import traces_folder
 from models.mobility_forecast.dataset import Ways
 from models.mobility_forecast.evaluate import (
@@ -30,52 +26,30 @@ from models.mobility_forecast.evaluate import (
 from models.mobility_forecast.export import contract_of
 from models.mobility_forecast.network import MobilityForecast, loss_of, pace_of
 from models.mobility_forecast.shape import HISTORY_STEPS, HORIZONS_S, SAMPLE_PERIOD_S
-from models.onnx_export import MODEL_FILE, onnx_bytes, publish
+from models.onnx_export import onnx_bytes
 from models.traces import TraceError
+from models.training import Course, Rows, described, keep, options_parser, trained, written
 
 BATCH = 512
 EPOCHS = 12
-LEARNING_RATE = 4e-3
-WEIGHTS_FILE = "weights.npz"
-PROJECT = FOLDER.parents[1]
 
 
-def trained(ways: Ways, seed: int, epochs: int) -> MobilityForecast:
-    """A network trained on the samples; the learning rate rises, then falls to nothing."""
-    torch.manual_seed(seed)
-    torch.set_num_threads(1)  # sums in one order: the same seed gives the same weights
-    random = np.random.default_rng(seed)
-    network = MobilityForecast()
-    optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=1e-4)
-    steps = epochs * (len(ways.target) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+def fitted(ways: Ways, course: Course) -> MobilityForecast:
     ahead = torch.tensor([h / SAMPLE_PERIOD_S for h in HORIZONS_S])
-    for epoch in range(epochs):
-        losses = []
-        order = random.permutation(len(ways.target))
-        for start in range(0, len(order) - BATCH + 1, BATCH):
-            chosen = order[start : start + BATCH]
-            positions = torch.from_numpy(ways.positions[chosen])
-            target = torch.from_numpy(ways.target[chosen])
-            scale = pace_of(positions[:, 1:] - positions[:, :-1]) * ahead
-            displacement, radius = network(positions)
-            loss = loss_of(displacement, radius, target, scale)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-        print(f"epoch {epoch + 1}/{epochs}: loss {np.mean(losses):.5f}", flush=True)
-    return network
+
+    def loss(network: MobilityForecast, chosen: Rows) -> torch.Tensor:
+        positions = torch.from_numpy(ways.positions[chosen])
+        target = torch.from_numpy(ways.target[chosen])
+        scale = pace_of(positions[:, 1:] - positions[:, :-1]) * ahead
+        displacement, radius = network(positions)
+        return loss_of(displacement, radius, target, scale)
+
+    return trained(MobilityForecast, loss, len(ways.target), course)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_parser(__doc__, FOLDER, EPOCHS)
     parser.add_argument("--traces", help="folder of the 5G traces; without it none are used")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for model.onnx")
     options = parser.parse_args(arguments)
     started_s = time.monotonic()
     traces = traces_folder(options.traces)
@@ -86,13 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise SystemExit(str(error)) from error
     ways = Ways.joined(training.ways.values())
     print(f"{len(ways.target)} samples after {time.monotonic() - started_s:.0f} s", flush=True)
-    network = trained(ways, options.seed, options.epochs)
+    network = fitted(ways, Course(options.seed, options.epochs, BATCH))
     example = torch.rand(2, HISTORY_STEPS, 2)
     content = onnx_bytes(network, example, "positions", ["displacement", "radius"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / MODEL_FILE).write_bytes(content)
-    table = metrics(onnx_forecast(options.out / MODEL_FILE), ways, held_out.ways)
-    described = {
+    path = written(options.out, content)
+    table = metrics(onnx_forecast(path), ways, held_out.ways)
+    training_facts = {
         "command": f"python -m models.mobility_forecast.train --seed {options.seed} "
         f"--epochs {options.epochs}" + (" --traces FOLDER" if traces else ""),
         "seed": options.seed,
@@ -101,18 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "samples": {name: len(w.target) for name, w in training.ways.items()},
         "trace_files": training.traces,
         "held_out_trace_files": held_out.traces,
-        "torch": torch.__version__,
-        "parameters": sum(p.numel() for p in network.parameters()),
+        **described(network),
     }
-    ours = options.out.resolve() == FOLDER
-    descriptors = sorted(PROJECT.glob("xapps/*/config-file.json")) if ours else []
-    publish(options.out, content, contract_of(content, described, table), descriptors)
-    # What the tests compare the exported file with.
-    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    np.savez(options.out / WEIGHTS_FILE, **weights)
-    verify(options.out)
+    contract = contract_of(content, training_facts, table)
+    keep(network, content, contract, options.out, FOLDER)
     print(table_text(table))
-    print(f"{options.out / MODEL_FILE}: {len(content)} bytes, {time.monotonic() - started_s:.0f} s")
+    print(f"{path}: {len(content)} bytes, {time.monotonic() - started_s:.0f} s")
     return 0
 
 

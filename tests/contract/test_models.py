@@ -155,7 +155,7 @@ def test_the_residence_forecast_beats_its_baselines_on_held_out_drives() -> None
 def test_exported_mobility_model_computes_what_the_network_computes() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed (requirements/train.in)")
     from models.mobility_forecast.network import MobilityForecast
-    from models.mobility_forecast.train import WEIGHTS_FILE
+    from models.training import WEIGHTS_FILE
 
     network = MobilityForecast()
     weights = np.load(MOBILITY / WEIGHTS_FILE)
@@ -172,7 +172,7 @@ def test_exported_mobility_model_computes_what_the_network_computes() -> None:
 def test_exported_residence_model_computes_what_the_network_computes() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed (requirements/train.in)")
     from models.residence_forecast.network import ResidenceForecast
-    from models.residence_forecast.train import WEIGHTS_FILE
+    from models.training import WEIGHTS_FILE
 
     network = ResidenceForecast()
     weights = np.load(RESIDENCE / WEIGHTS_FILE)
@@ -187,7 +187,7 @@ def test_exported_residence_model_computes_what_the_network_computes() -> None:
 def test_exported_model_computes_what_the_network_computes() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed (requirements/train.in)")
     from models.demand_forecast.network import DemandForecast
-    from models.demand_forecast.train import WEIGHTS_FILE
+    from models.training import WEIGHTS_FILE
 
     network = DemandForecast()
     weights = np.load(DEMAND / WEIGHTS_FILE)

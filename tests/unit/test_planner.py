@@ -10,13 +10,13 @@ from holon_xapp import (
     CellEvent,
     PlannedReservation,
     Reservation,
+    SettingsError,
     SliceState,
     SNssai,
 )
 
 from xapps.slice_planner.planner import (
     CellState,
-    ConfigError,
     FloatArray,
     Policy,
     fitted,
@@ -242,7 +242,7 @@ def test_whatever_is_wished_fits_what_is_reservable() -> None:
     ],
 )
 def test_wrong_settings_are_named(config: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(SettingsError, match=message):
         Policy.from_config(config)
 
 

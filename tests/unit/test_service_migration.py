@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from features import FEATURES, Track, features, is_complete, observed, usual_s
-from holon_xapp import PredictedPlace, UserEvent, load_model
+from holon_xapp import PredictedPlace, SettingsError, UserEvent, load_model
 from network import Service, network_of, services_of
 from strategies import (
     STRATEGIES,
-    ConfigError,
     Policy,
     Residence,
     Scene,
@@ -187,7 +186,7 @@ def test_the_baselines_do_what_their_names_say() -> None:
     ],
 )
 def test_a_wrong_setting_is_named(config: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(SettingsError, match=words):
         Policy.from_config(config)
 
 

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-from holon_xapp import UserEvent
+from holon_xapp import SettingsError, Tunables, UserEvent
 from network import Network, Service
 
 
-class ConfigError(ValueError):
-    """A setting that does not exist or lies out of range; one line."""
-
-
 @dataclass(frozen=True)
-class Policy:
+class Policy(Tunables):
     """Settings; each may be set in the xApp's config under its name."""
 
     cost_ms_per_mbps: float = 5.0
@@ -39,23 +34,9 @@ class Policy:
     """At least so long between two decisions about a service."""
 
     def __post_init__(self) -> None:
-        for name in (f.name for f in fields(self)):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name} is {value}; 0 or more was expected")
+        super().__post_init__()
         if self.fastest_mbps == 0:
-            raise ConfigError("fastest_mbps must be above 0")
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Policy:
-        """Raises `ConfigError` for an unknown name or a value that is no number."""
-        known = [f.name for f in fields(cls)]
-        for name, value in config.items():
-            if name not in known:
-                raise ConfigError(f"unknown setting {name!r}; known: {', '.join(known)}")
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ConfigError(f"{name} is {value!r}; a number was expected")
-        return cls(**{name: float(value) for name, value in config.items()})
+            raise SettingsError("fastest_mbps must be above 0")
 
     def copy_s(self, service: Service) -> float:
         """From the decision until the service runs in its new place: as its newest migration,

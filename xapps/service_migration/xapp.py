@@ -21,6 +21,7 @@ from holon_xapp import (
     Decision,
     Model,
     Order,
+    SettingsError,
     Unreachable,
     UserEvent,
     Xapp,
@@ -29,7 +30,7 @@ from holon_xapp import (
     migrate_twin,
 )
 from network import Network, Service, network_of, services_of
-from strategies import STRATEGIES, ConfigError, Move, Policy, Residence, Scene
+from strategies import STRATEGIES, Move, Policy, Residence, Scene
 
 MODEL = "residence_forecast"
 UNTIL_SCALE_S, STAY_SCALE_S = 10.0, 20.0
@@ -169,11 +170,11 @@ def _seconds(quantiles: np.ndarray, scale_s: float) -> tuple[float, float, float
 
 
 def configured(xapp: Xapp) -> ServiceMigration:
-    """Raises `XappError`, `ConfigError` for what keeps it from working."""
+    """Raises `XappError` for what keeps it from working."""
     config = dict(xapp.settings.config)
     strategy = str(config.pop("strategy", "forecast"))
     if strategy not in STRATEGIES:
-        raise ConfigError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
+        raise SettingsError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     policy = Policy.from_config(config)
     model = xapp.model(MODEL) if strategy == "forecast" else None
     return ServiceMigration(xapp, policy, strategy, model)
@@ -190,7 +191,7 @@ def main() -> int:
                 service_migration.on_user(event)
             except Unreachable as error:
                 log.warning("not considered: %s", error)
-    except (XappError, ConfigError, ValueError) as error:
+    except (XappError, ValueError) as error:
         print(f"service-migration: {error}", file=sys.stderr)
         return 1
     return 0

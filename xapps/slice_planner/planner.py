@@ -7,25 +7,19 @@ plus a margin, fitted into what the cell may reserve, sent only when it matters.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-from holon_xapp import CellEvent, PlannedReservation, SliceState
+from holon_xapp import CellEvent, PlannedReservation, SettingsError, SliceState, Tunables
 
 FloatArray = npt.NDArray[np.float64]
 REAL_TIME = "real_time"
 
 
-class ConfigError(ValueError):
-    """A setting that does not exist or lies out of range; one line."""
-
-
 @dataclass(frozen=True)
-class Policy:
+class Policy(Tunables):
     """Settings of the planner; each may be set in the xApp's config under its name."""
 
     margin_ratio: float = 0.08
@@ -57,26 +51,13 @@ class Policy:
     kept_samples: int = 120
 
     def __post_init__(self) -> None:
-        for name in (f.name for f in fields(self)):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name} is {value}; 0 or more was expected")
+        super().__post_init__()
         if self.ceiling_ratio < 1 or self.short_ratio > 1 or self.excess_ratio >= 1:
-            raise ConfigError("ceiling_ratio must be 1 or more, short_ratio and excess_ratio below")
+            raise SettingsError(
+                "ceiling_ratio must be 1 or more, short_ratio and excess_ratio below"
+            )
         if self.kept_samples < 1:
-            raise ConfigError("kept_samples must be 1 or more")
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Policy:
-        """Raises `ConfigError` for an unknown name or a value of another type."""
-        known = {f.name: getattr(cls, f.name) for f in fields(cls)}
-        for name, value in config.items():
-            if name not in known:
-                raise ConfigError(f"unknown setting {name!r}; known: {', '.join(sorted(known))}")
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or (isinstance(known[name], int) and value % 1 != 0):
-                raise ConfigError(f"{name} is {value!r}; a number like {known[name]} was expected")
-        return cls(**{name: type(known[name])(value) for name, value in config.items()})
+            raise SettingsError("kept_samples must be 1 or more")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from forecasters import Forecaster, forecaster
 from holon_xapp import CellEvent, ReservationPlan, Unreachable, Xapp, XappError
-from planner import CellState, ConfigError, Policy, histories, observed, planned
+from planner import CellState, Policy, histories, observed, planned
 
 MODEL = "demand_forecast"
 STALE_AFTER_MS = 500
@@ -72,7 +72,7 @@ class SlicePlanner:
 
 
 def configured(xapp: Xapp) -> SlicePlanner:
-    """Raises `XappError`, `ConfigError` or `ValueError` for what keeps it from working."""
+    """Raises `XappError` or `ValueError` for what keeps it from working."""
     config = dict(xapp.settings.config)
     name = str(config.pop("forecaster", "onnx"))
     policy = Policy.from_config(config)
@@ -87,7 +87,7 @@ def main() -> int:
         xapp.ready()
         for event in xapp.cells():
             slice_planner.on_cell(event)
-    except (XappError, ConfigError, ValueError) as error:
+    except (XappError, ValueError) as error:
         print(f"slice-planner: {error}", file=sys.stderr)
         return 1
     return 0

@@ -44,6 +44,7 @@ from holon_xapp.events import (
 from holon_xapp.model import Model, find_model_folder, load_model
 from holon_xapp.sdl import Sdl
 from holon_xapp.settings import Settings
+from holon_xapp.tunables import Tunables
 from holon_xapp.xapp import Xapp
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "SettingsError",
     "SliceEvent",
     "SliceState",
+    "Tunables",
     "Unreachable",
     "UserEvent",
     "Xapp",
