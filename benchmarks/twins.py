@@ -22,7 +22,6 @@ from typing import Any
 
 import orjson
 
-from benchmarks.footprint import pss_mb
 from benchmarks.runs import write
 from benchmarks.twin_attach import on_a_testbed
 from benchmarks.twin_reports import ATTRIBUTES_CHANGED, CELLS
@@ -206,15 +205,19 @@ def memory(users: int, margin_s: float = 3.0) -> dict[str, float]:
     return {
         "users": users,
         "history_length": length,
-        "process_bytes_of_few": few["pss"],
-        "bytes_per_twin": (many["pss"] - few["pss"]) / (users - FEW_USERS),
+        "process_bytes_of_few": few["rss"],
+        "bytes_per_twin": (many["own"] - few["own"]) / (users - FEW_USERS),
         "rss_bytes_per_twin": (many["rss"] - few["rss"]) / (users - FEW_USERS),
     }
 
 
 def _memory_bytes(made: Stand) -> dict[str, float]:
-    pages = int(Path(f"/proc/{made.controller.pid}/statm").read_text().split()[1])
-    return {"rss": pages * 4096.0, "pss": pss_mb(made.controller.pid) * 1e3 * 1024}
+    """`own`: resident and of no file.  Files' pages are libraries'; PSS shares those among the
+    machine's processes, so it jumps by megabytes when another Python ends."""
+    lines = Path(f"/proc/{made.controller.pid}/status").read_text().splitlines()
+    kilobytes = {n: float(v.split()[0]) for n, v in (x.split(":") for x in lines if "Rss" in x)}
+    rss = kilobytes["RssAnon"] + kilobytes["RssFile"] + kilobytes["RssShmem"]
+    return {"rss": rss * 1024, "own": kilobytes["RssAnon"] * 1024}
 
 
 def shares(seconds: float) -> list[dict[str, float]]:

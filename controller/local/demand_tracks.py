@@ -48,7 +48,7 @@ class _Track:
 
     def __init__(self) -> None:
         self.end_ns = array("q")
-        self.period_ms = array("I")
+        self.period_ms = array("H")  # at most `MAX_REPORT_PERIOD_MS`
         self.demand_kbps: dict[int, array[float]] = {}
         """Single precision: good to 1 kbit/s at 16 Gbit/s."""
         self.newest: UserSample | None = None
@@ -71,7 +71,8 @@ class _Track:
         while self.end_ns[old] < before_ns:
             old += 1
         if old:
-            for column in (self.end_ns, self.period_ms, *self.demand_kbps.values()):
+            del self.end_ns[:old], self.period_ms[:old]
+            for column in self.demand_kbps.values():
                 del column[:old]
 
     def before(self, other: _Track) -> _Track:
