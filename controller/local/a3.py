@@ -50,6 +50,9 @@ def observe(
     offset_db, hysteresis_db = config.cell_offsets_db, config.hysteresis_db
     weighed_dbm = {c: dbm + offset_db.get(c, 0.0) for c, dbm in measured.rsrp_dbm.items()}
     to_beat_dbm = weighed_dbm.pop(measured.serving) + config.a3_offset_db
+    is_quiet = not state.entered_at_ns and not state.triggered
+    if is_quiet and (not weighed_dbm or max(weighed_dbm.values()) - hysteresis_db <= to_beat_dbm):
+        return state, None  # as it is almost always
     better = {c for c, dbm in weighed_dbm.items() if dbm - hysteresis_db > to_beat_dbm}
     entered_at_ns = {c: state.entered_at_ns.get(c, measured.at_ns) for c in better}
     kept = {

@@ -6,13 +6,12 @@ Pure.  Only downlink flows count, because reservations are on the downlink.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from controller.contracts.twin_messages import SliceDemand, UserReport
 
 
-@dataclass(frozen=True, slots=True)
-class SliceSample:
+class SliceSample(NamedTuple):
     """One user's downlink in one slice: L2 kbit/s offered, L2 kbit/s of it lost, goodput."""
 
     demand_kbps: float = 0.0
@@ -21,8 +20,7 @@ class SliceSample:
     owd_p95_ms: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UserSample:
+class UserSample(NamedTuple):
     """What one report says of its window; has every slice the user has a session in.
 
     `period_ns`: until the next datagram of this user is due.
@@ -33,19 +31,24 @@ class UserSample:
     slices: Mapping[int, SliceSample]
 
 
+_NOTHING = SliceSample()
+
+
 def sample_of(report: UserReport, slice_ids: Iterable[int]) -> UserSample:
     """The report's downlink by slice; slices without a flow are zero."""
-    slices = dict.fromkeys(slice_ids, SliceSample())
+    slices = dict.fromkeys(slice_ids, _NOTHING)
     for flow in report.flows:
         if flow.up:
             continue
-        so_far = slices.get(flow.slice_id, SliceSample())
-        slices[flow.slice_id] = SliceSample(
-            so_far.demand_kbps + flow.demand_kbps,
-            so_far.lost_kbps + flow.demand_kbps * flow.loss_ratio,
-            so_far.goodput_kbps + flow.goodput_kbps,
-            worst_delay_ms((so_far.owd_p95_ms, flow.owd_p95_ms)),
-        )
+        demand_kbps, goodput_kbps, delay_ms = flow.demand_kbps, flow.goodput_kbps, flow.owd_p95_ms
+        lost_kbps = demand_kbps * flow.loss_ratio
+        so_far = slices.get(flow.slice_id, _NOTHING)
+        if so_far is not _NOTHING:
+            demand_kbps += so_far.demand_kbps
+            lost_kbps += so_far.lost_kbps
+            goodput_kbps += so_far.goodput_kbps
+            delay_ms = worst_delay_ms((so_far.owd_p95_ms, delay_ms))
+        slices[flow.slice_id] = SliceSample(demand_kbps, lost_kbps, goodput_kbps, delay_ms)
     period_ns = report.period_ms * 1_000_000
     due_ns = period_ns * report.batch_reports
     return UserSample((report.window + 1) * period_ns, due_ns, slices)
@@ -58,7 +61,7 @@ def mean_slices(samples: Sequence[UserSample]) -> Mapping[int, SliceSample]:
     share = 1 / len(samples)
     means: dict[int, SliceSample] = {}
     for slice_id in {s for sample in samples for s in sample.slices}:
-        parts = [sample.slices.get(slice_id, SliceSample()) for sample in samples]
+        parts = [sample.slices.get(slice_id, _NOTHING) for sample in samples]
         means[slice_id] = SliceSample(
             share * sum(p.demand_kbps for p in parts),
             share * sum(p.lost_kbps for p in parts),

@@ -68,7 +68,9 @@ class HandoverRequests:
 
     def observe(self, ue_id: str, measured: Measurement, version: int, arrived_at_ns: int) -> None:
         """One report's measurement; starts a request when A3 says so and none is pending."""
-        user = self._users.setdefault(ue_id, _UserRequests())
+        user = self._users.get(ue_id)
+        if user is None:
+            user = self._users[ue_id] = _UserRequests()
         user.a3, target = observe(user.a3, measured, self._own.get(ue_id, self._config))
         if target is None or user.is_outstanding or arrived_at_ns < user.not_before_ns:
             return

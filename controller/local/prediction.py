@@ -9,7 +9,7 @@ its forecasts are worth.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from controller.contracts.twin_messages import UserReport
 from controller.local.onnx_model import Float32Array, OnnxModel
 from controller.local.scoring import Scores
 from controller.local.tracks import Track
-from controller.twins.level_one import Prediction, UserTwin, merge_predictions
+from controller.twins.level_one import Prediction, UserTwin
 
 MOBILITY, DEMAND = "mobility_forecast", "demand_forecast"
 
@@ -83,27 +83,23 @@ class Predictor:
 
     def predict(
         self, capacity_kbps: Mapping[str, float], now_ns: int
-    ) -> dict[str, dict[str, Prediction]]:
-        """ue_id -> attribute name -> forecast, of all who reported since the last call.
+    ) -> Iterator[tuple[str, dict[str, Prediction]]]:
+        """(ue_id, attribute name -> forecast) of all who reported since the last call.
 
-        `capacity_kbps`: of each user's serving cell, which scales its demand.
+        `capacity_kbps`: of each user's serving cell, which scales its demand.  Batch by batch:
+        who puts them away as they come holds no second copy of everybody's.
         """
         users = sorted(self._fresh & capacity_kbps.keys())
         self._fresh.clear()
-        found: dict[str, dict[str, Prediction]] = {ue_id: {} for ue_id in users}
         for first in range(0, len(users), BATCH_USERS):
-            self._predict(users[first : first + BATCH_USERS], capacity_kbps, now_ns, found)
-        self.made += sum(len(of_user) for of_user in found.values())
-        return found
+            batch = users[first : first + BATCH_USERS]
+            yield from self._predict(batch, capacity_kbps, now_ns).items()
 
     def _predict(
-        self,
-        users: list[str],
-        capacity_kbps: Mapping[str, float],
-        now_ns: int,
-        found: dict[str, dict[str, Prediction]],
-    ) -> None:
-        """Of one batch, into `found`."""
+        self, users: list[str], capacity_kbps: Mapping[str, float], now_ns: int
+    ) -> dict[str, dict[str, Prediction]]:
+        """Of one batch."""
+        found: dict[str, dict[str, Prediction]] = {ue_id: {} for ue_id in users}
         for ue_id, place in self._places(users).items():
             found[ue_id]["user.location_m"] = self._of_place(place, now_ns)
             self.scores.place(ue_id, place.origin_m, place.displacement_m[1], now_ns)
@@ -112,6 +108,8 @@ class Predictor:
             found[ue_id][name] = self._of_demand(quantiles, now_ns)
             last_kbps = self._tracks[ue_id].last_kbps(service)
             self.scores.demand(ue_id, service, last_kbps, quantiles[0], now_ns)
+        self.made += sum(len(of_user) for of_user in found.values())
+        return found
 
     def report(self) -> dict[str, Any]:
         """Forecasts made, and what they were worth: mean errors beside persistence's."""
@@ -149,9 +147,13 @@ class Predictor:
             return {}
         history: Float32Array = np.empty((len(wanted), DEMANDS, 2), dtype=np.float32)
         history[:, :, 1] = 1 / USERS_SCALE
-        for row, (ue_id, service) in enumerate(wanted):
-            demand_kbps = self._tracks[ue_id].demands_kbps(service, STEP_S, DEMANDS)
-            history[row, :, 0] = demand_kbps / capacity_kbps[ue_id]
+        row = 0
+        for ue_id in users:
+            track = self._tracks[ue_id]
+            if services := track.services:
+                demand_kbps = track.demands_kbps(services, STEP_S, DEMANDS)
+                history[row : row + len(services), :, 0] = demand_kbps / capacity_kbps[ue_id]
+                row += len(services)
         (quantiles,) = self._demand(history=history)
         return {
             key: [float(q) * capacity_kbps[key[0]] for q in quantiles[row]]
@@ -189,6 +191,9 @@ def with_wanted(
     twin: UserTwin, predicted: Mapping[str, Prediction], is_wanted: Callable[[str], bool]
 ) -> UserTwin:
     """The twin with those of the forecasts, new and held, that its model asks for."""
-    held = {name: p for name, p in twin.predicted.items() if is_wanted(name)}
-    new = {name: p for name, p in predicted.items() if is_wanted(name)}
-    return merge_predictions(replace(twin, predicted=held), new)
+    kept = {
+        name: p
+        for name, p in {**twin.predicted, **predicted}.items()
+        if is_wanted(name) and twin.names(name)
+    }
+    return replace(twin, predicted=kept)

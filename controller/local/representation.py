@@ -8,7 +8,7 @@ learned from the represented user's own, rare reports.  Pure, no clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from controller.local.aggregation import SliceSample, UserSample
 from controller.local.demand_tracks import DemandTracks
@@ -78,7 +78,7 @@ class Representation:
                 standing.scale = self._first_scale(other, ue_id)
             if standing.scale:
                 slices = {**self._last_of(other), **_estimate(standing, sample)}
-                found.append((other, replace(sample, slices=slices)))
+                found.append((other, sample._replace(slices=slices)))
         self.estimates += len(found)
         return found
 

@@ -7,6 +7,7 @@ from array import array
 from dataclasses import dataclass, field
 
 from controller.contracts.twin_messages import UserReport
+from controller.local.tracks import downlink_kbps
 
 PLACE_HORIZON_NS = 2_000_000_000
 DEMAND_HORIZON_NS = 2_000_000_000
@@ -35,36 +36,36 @@ class Sum:
 
 @dataclass(slots=True)
 class _Pending:
-    """Forecasts whose time has not come, oldest first: when each is due, and `width` numbers."""
+    """Forecasts whose time has not come, oldest first: rows of `width` numbers, the first of
+    them when it is due, in ms (whole to a quarter of a microsecond)."""
 
     width: int
-    due_ns: array[int] = field(default_factory=lambda: array("q"))
     numbers: array[float] = field(default_factory=lambda: array("d"))
 
     def add(self, due_ns: int, *numbers: float) -> None:
-        self.due_ns.append(due_ns)
+        self.numbers.append(due_ns / 1e6)
         self.numbers.extend(numbers)
-        if len(self.due_ns) > WAITING_PER_USER:
+        if len(self.numbers) > WAITING_PER_USER * self.width:
             self.pop()
 
     def is_due(self, at_ns: int) -> bool:
-        return bool(self.due_ns) and self.due_ns[0] <= at_ns
+        return bool(self.numbers) and self.numbers[0] <= at_ns / 1e6
 
-    def pop(self) -> tuple[int, list[float]]:
+    def pop(self) -> list[float]:
         """The oldest one."""
-        due_ns, numbers = self.due_ns[0], self.numbers[: self.width].tolist()
-        del self.due_ns[0], self.numbers[: self.width]
-        return due_ns, numbers
+        numbers = self.numbers[: self.width].tolist()
+        del self.numbers[: self.width]
+        return numbers
 
 
 def _places() -> _Pending:
-    """Where the user was, and where it is forecast to be: x, y each."""
-    return _Pending(4)
+    """When; where the user was, and where it is forecast to be: x, y each."""
+    return _Pending(5)
 
 
 def _demands() -> _Pending:
-    """Persistence's and the forecast's demand, and the highest reported since."""
-    return _Pending(3)
+    """When; persistence's and the forecast's demand, and the highest reported since."""
+    return _Pending(4)
 
 
 @dataclass(slots=True)
@@ -118,13 +119,10 @@ class Scores:
         if here_m is None:
             return
         while waiting.places.is_due(at_ns):
-            due_ns, metres = waiting.places.pop()
-            truth_m = _between(waiting.last or (at_ns, here_m), (at_ns, here_m), due_ns)
+            due_ms, *metres = waiting.places.pop()
+            truth_m = _between(waiting.last or (at_ns, here_m), (at_ns, here_m), due_ms * 1e6)
             self.of_place.add(math.dist(truth_m, metres[2:]), math.dist(truth_m, metres[:2]))
-        down = {f.service: 0.0 for f in report.flows if not f.up}
-        for flow in report.flows:
-            if not flow.up:
-                down[flow.service] += flow.demand_kbps
+        down = downlink_kbps(report)
         for service, forecasts in waiting.demands.items():
             self._judge_demand(forecasts, down.get(service, 0.0), at_ns, report.period_ms)
         waiting.last = (at_ns, here_m)
@@ -133,11 +131,11 @@ class Scores:
         self, waiting: _Pending, demand_kbps: float, at_ns: int, period_ms: int
     ) -> None:
         numbers = waiting.numbers
-        for place in range(2, len(numbers), waiting.width):
+        for place in range(3, len(numbers), waiting.width):
             if demand_kbps > numbers[place]:
                 numbers[place] = demand_kbps
         while waiting.is_due(at_ns + period_ms * 500_000):
-            _, (naive_kbps, median_kbps, highest_kbps) = waiting.pop()
+            _, naive_kbps, median_kbps, highest_kbps = waiting.pop()
             self.of_demand.add(abs(highest_kbps - median_kbps), abs(highest_kbps - naive_kbps))
 
     def forget(self, ue_id: str) -> None:
@@ -151,7 +149,7 @@ class Scores:
 
 
 def _between(
-    before: tuple[int, tuple[float, float]], after: tuple[int, tuple[float, float]], at_ns: int
+    before: tuple[int, tuple[float, float]], after: tuple[int, tuple[float, float]], at_ns: float
 ) -> tuple[float, float]:
     """Place at a time between two reports, on the straight line."""
     if after[0] <= before[0]:

@@ -201,7 +201,7 @@ class LocalController:
         """At deadlines, when this period's aggregates have left."""
         serving = {ue_id: self.windows.attachment(ue_id) for ue_id in self.twins}
         capacity_kbps = {u: self._capacity_kbps[a[0]] for u, a in serving.items() if a is not None}
-        for ue_id, predicted in self.predictor.predict(capacity_kbps, now_ns).items():
+        for ue_id, predicted in self.predictor.predict(capacity_kbps, now_ns):
             model = self.models.settings(ue_id)
             self.twins[ue_id] = with_wanted(self.twins[ue_id], predicted, model.predicts)
 

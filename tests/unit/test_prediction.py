@@ -55,7 +55,7 @@ def test_demand_is_held_not_interpolated() -> None:
     track = Track()
     for step, kbps in ((0, 100.0), (2, 300.0)):
         track.add(driving(step, kbps))
-    assert track.demands_kbps("video", 0.5, 4).tolist() == [100, 100, 100, 300]
+    assert track.demands_kbps(["video"], 0.5, 4).tolist() == [[100, 100, 100, 300]]
 
 
 def test_track_forgets_what_no_model_reads() -> None:
@@ -69,7 +69,7 @@ def test_a_straight_drive_is_forecast_far_better_than_standing_still() -> None:
     predictor = fresh()
     for step in range(60):
         predictor.observe(driving(step))
-        predictor.predict({"ue1": 10_000.0}, START_NS + step * SECOND_NS // 2)
+        dict(predictor.predict({"ue1": 10_000.0}, START_NS + step * SECOND_NS // 2))
     report = predictor.report()
     assert report["location_samples"] > 40
     assert report["location_naive_error_m"] == pytest.approx(20.0, abs=0.5)
@@ -84,7 +84,7 @@ def test_forecasts_land_in_the_twin_with_horizon_and_quantiles() -> None:
         twin = merge_report(twin, report, report.measured_at_ns, 60)
         predictor.observe(report)
     assert twin is not None
-    predicted = predictor.predict({"ue1": 10_000.0}, START_NS)["ue1"]
+    predicted = dict(predictor.predict({"ue1": 10_000.0}, START_NS))["ue1"]
     document = twin_document(merge_predictions(twin, predicted), START_NS)
     location = document["user"]["location_m"]["predicted"]
     assert location["source"].startswith("mobility_forecast ")
@@ -100,22 +100,23 @@ def test_forecasts_land_in_the_twin_with_horizon_and_quantiles() -> None:
 def test_only_who_reported_since_is_forecast_again() -> None:
     predictor = fresh()
     predictor.observe(driving(0))
-    assert set(predictor.predict({"ue1": 1e4, "ue2": 1e4}, START_NS)) == {"ue1"}
-    assert predictor.predict({"ue1": 1e4, "ue2": 1e4}, START_NS) == {}
+    assert set(dict(predictor.predict({"ue1": 1e4, "ue2": 1e4}, START_NS))) == {"ue1"}
+    assert dict(predictor.predict({"ue1": 1e4, "ue2": 1e4}, START_NS)) == {}
 
 
 def test_forgotten_user_is_not_forecast() -> None:
     predictor = fresh()
     predictor.observe(driving(0))
     predictor.forget("ue1")
-    assert predictor.predict({"ue1": 1e4}, START_NS) == {}
+    assert dict(predictor.predict({"ue1": 1e4}, START_NS)) == {}
 
 
 def test_adopted_history_makes_the_first_forecast_as_good_as_any(models: Predictor) -> None:
     reports = [driving(step, ue_id="moved") for step in range(20)]
     models.adopt(reports[:-1])
     models.observe(reports[-1])
-    place = models.predict({"moved": 1e4}, START_NS)["moved"]["user.location_m"].horizons[0]
+    predicted = dict(models.predict({"moved": 1e4}, START_NS))["moved"]
+    place = predicted["user.location_m"].horizons[0]
     assert place["value"][0] == pytest.approx(95 + 10, abs=2)
 
 

@@ -10,7 +10,7 @@ import pytest
 from controller.contracts.twin_budget import Represented
 from controller.local.aggregation import SliceSample, UserSample
 from controller.local.clustering import chosen
-from controller.local.demand_tracks import DemandTracks, growth
+from controller.local.demand_tracks import DemandTracks
 from controller.local.representation import Representation
 from controller.twins.representatives import (
     STRANGERS,
@@ -92,7 +92,8 @@ def test_growth_is_change_over_distance() -> None:
     rising = tracks_of(ue1=[100.0 * step for step in range(40)])
     assert rising.growth_kbps_per_s("ue1")[1] == pytest.approx(200.0)
     assert tracks_of(ue1=[50.0] * 40).growth_kbps_per_s("ue1")[1] == 0.0
-    assert growth([]) == {}
+    assert tracks_of(ue1=[50.0] * 15).growth_kbps_per_s("ue1") == {}  # none 8 s apart
+    assert DemandTracks().growth_kbps_per_s("ue1") == {}
 
 
 def test_a_past_from_elsewhere_goes_before_what_came_here() -> None:

@@ -11,11 +11,14 @@ import orjson
 
 from controller.contracts.inventory import TwinConfig
 from controller.contracts.twin_messages import UserReport
+from controller.local.admission import LastReport
 from controller.local.aggregation import sample_of
 from controller.local.cell_windows import CellWindows
+from controller.local.demand_tracks import KEPT_NS, DemandTracks
 from controller.local.onnx_model import load_model
 from controller.local.prediction import DEMAND, MOBILITY, Predictor
 from controller.local.reaction import Observations
+from controller.local.spending import Received
 from controller.twins.level_one import UserTwin, merge_predictions, merge_report
 from tests.sample_reports import PERIOD_MS, PERIOD_NS, encoded, sample_flow, sample_report
 
@@ -58,13 +61,20 @@ class Edge:
         self.predictor = Predictor(load_model(MOBILITY), load_model(DEMAND))
         self.windows = CellWindows(["ap1"], PERIOD_MS, 0)
         self.observations = Observations()
+        self.tracks = DemandTracks()
+        self.received = Received()
+        self.last_reports: dict[str, LastReport] = {}
         self.twins: dict[str, UserTwin] = {}
 
     def take(self, payload: bytes) -> None:
         parsed = UserReport.model_validate_json(payload, strict=True)
         ue_id, at_ns = parsed.ue_id, parsed.measured_at_ns
         self.windows.attach(ue_id, "ap1", at_ns)
-        self.windows.add(ue_id, sample_of(parsed, [1]), at_ns)
+        sample = sample_of(parsed, [1])
+        self.windows.add(ue_id, sample, at_ns)
+        self.tracks.observe(ue_id, sample, parsed.period_ms * 1_000_000)
+        self.received.add(ue_id, len(payload))
+        self.last_reports[ue_id] = LastReport(parsed.sequence, at_ns)
         self.observations.accept(ue_id, at_ns)
         length = TwinConfig().history_length
         self.twins[ue_id] = merge_report(self.twins.get(ue_id), parsed, at_ns, length)
@@ -72,12 +82,13 @@ class Edge:
 
     def forecast(self, now_ns: int) -> None:
         capacity_kbps = dict.fromkeys(self.twins, 9000.0)
-        for ue_id, predicted in self.predictor.predict(capacity_kbps, now_ns).items():
+        for ue_id, predicted in self.predictor.predict(capacity_kbps, now_ns):
             self.twins[ue_id] = merge_predictions(self.twins[ue_id], MappingProxyType(predicted))
 
 
 def grown(users: range, edge: Edge) -> None:
-    for number in range(1, 2 * TwinConfig().history_length):
+    full = max(2 * TwinConfig().history_length, KEPT_NS // PERIOD_NS)
+    for number in range(1, full):
         for user in users:
             edge.take(report(user, number))
         edge.forecast((number + 1) * PERIOD_NS)
