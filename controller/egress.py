@@ -50,8 +50,10 @@ def _towards_switch(network: Network, port: Port) -> Iterator[Flow]:
     for in_port, output in exceptions(network, port.switch, port.port_no).items():
         yield from _by_pair(network, port, radio, 200, {"in_port": in_port}, output)
     came_from_here: MatchFields = {"in_port": port.port_no}
-    if radio is not None and radio[1] is Direction.DOWN:
-        # Between two users of the cell: back to the air, metered and queued like the rest.
+    between_users = radio is not None and radio[1] is Direction.DOWN
+    if between_users or network.switches[port.switch].role is SwitchRole.CORE:
+        # Between two users of the cell, metered and queued like the rest; at the core, what a
+        # server had sent before its access point knew that the user is coming there.
         yield from _by_pair(network, port, radio, 200, came_from_here, ("output", IN_PORT))
     else:
         # Otherwise a path that leads back is a mistake; OVS would drop it uncounted.

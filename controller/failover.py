@@ -24,6 +24,7 @@ from functools import lru_cache
 
 from controller.contracts.addressing import COLLECTOR_IP
 from controller.contracts.inventory import Cell, PortRole, SwitchRole
+from controller.forwarding import down_to_air
 from controller.network_view import Network
 from controller.pipeline import (
     EGRESS,
@@ -31,11 +32,9 @@ from controller.pipeline import (
     IPV4,
     MatchFields,
     egress,
-    matched,
-    of_slice,
     rule,
 )
-from controller.switch_program import IN_PORT, OWNER, Action, Bucket, Flow, Group, GroupKind, Kind
+from controller.switch_program import IN_PORT, OWNER, Action, Bucket, Flow, Group, GroupKind
 
 ALWAYS_GROUP_ID = OWNER << 16
 """Never used, always alive: Open vSwitch refuses a fast-failover bucket that watches nothing."""
@@ -254,6 +253,4 @@ def _taken_in(network: Network, detour: Detour, mark: str) -> Iterator[Flow]:
     )
     for edge in elsewhere:
         yield _to_collector(in_port, mark, network.hosts[edge].port_no)
-    for slice_id in network.slice_ids:
-        match: MatchFields = {"in_port": in_port, "metadata": matched(of_slice(slice_id))}
-        yield rule(FORWARD, 200, match, kind=Kind.MISS, slice_id=slice_id)
+    yield from down_to_air(network, cell, in_port)

@@ -1,8 +1,13 @@
 """Table 4: which port a packet leaves by.
 
-Access points know the users they carry and the servers on them and give the
-rest to the core; the core knows everybody; the air knows one access point per
-user.  Traffic between users of a cell goes through its access point.
+Access points know the users they carry and the servers on them; the rest they give to
+the core, or to the air when it came from the core.  The core knows everybody; the
+air knows one access point per user.  Traffic between users of a cell goes through its
+access point.
+
+No way of a user's ends in a drop because the user has gone: Open vSwitch would cache the
+drop, and whoever came back within ten seconds would meet it until it was looked at again
+(docs/decisions/0093-no-cached-drop-behind-a-user.md).
 """
 
 from __future__ import annotations
@@ -27,6 +32,9 @@ from controller.pipeline import (
     rule,
 )
 from controller.switch_program import NO_SLICE, Flow, Kind, SwitchProgram
+
+_LATE = 200
+"""Below a user's uplink, which is told by its port alone."""
 
 
 def forward(network: Network, state: NetworkState, switch: str) -> Iterator[Flow]:
@@ -70,7 +78,8 @@ def _to(
 
 
 def _on_air(network: Network, state: NetworkState) -> Iterator[Flow]:
-    """Uplink by the user's port, downlink only from access points that may carry the user."""
+    """Uplink by the user's port; downlink counted from access points that may carry the user,
+    passed on from any while the user has a radio link."""
     cells = network.cells
     for ue_id, attachment in state.attachments.items():
         user = network.users[ue_id]
@@ -82,6 +91,11 @@ def _on_air(network: Network, state: NetworkState) -> Iterator[Flow]:
             for address in network.user_addresses(user):
                 air_port = cells[cell_id].air_port
                 yield from _to(address.ip, port_no, air_port, Kind.USER, address.slice_id)
+        if attachment.accepted:
+            for address in network.user_addresses(user):
+                for version in IP_VERSIONS:
+                    late, write = version.sent_to(address.ip), egress(port_no)
+                    yield rule(FORWARD, _LATE, late, write=write, goto=EGRESS)
     sink = network.filler_sink()
     if sink is None:
         return
@@ -106,11 +120,15 @@ def _on_access_point(network: Network, state: NetworkState, cell: Cell) -> Itera
     for host in _servers_on(network, cell.switch):
         yield from _to_server(network, state, host, host.port_no)
     yield from _collector_at_access_point(network, cell)
-    # What the core sent and nobody here takes must not go back to the core.
-    for slice_id in network.slice_ids:
-        match: MatchFields = {"in_port": cell.up_port, "metadata": matched(of_slice(slice_id))}
-        yield rule(FORWARD, 200, match, kind=Kind.MISS, slice_id=slice_id)
+    yield from down_to_air(network, cell, cell.up_port)
     yield rule(FORWARD, 100, {}, write=egress(cell.up_port), goto=EGRESS)
+
+
+def down_to_air(network: Network, cell: Cell, in_port: int) -> Iterator[Flow]:
+    """What the core sent is for a user, known here or not, and must not go back to the core."""
+    for slice_id in network.slice_ids:
+        match: MatchFields = {"in_port": in_port, "metadata": matched(of_slice(slice_id))}
+        yield rule(FORWARD, 200, match, write=egress(cell.down_port), goto=EGRESS)
 
 
 def _on_core(network: Network, state: NetworkState) -> Iterator[Flow]:

@@ -14,9 +14,12 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from controller.contracts.inventory import Inventory, Service
 from controller.contracts.run_folder import RunFolder
+
+if TYPE_CHECKING:  # instances are started in the middle of a run and have no use for schemas
+    from controller.contracts.inventory import Inventory, Service
 
 TRANSFER_TCP_PORT_BASE = 5800
 """In slice 0, one port a service: where an instance takes another's state."""

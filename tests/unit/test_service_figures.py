@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from controller.contracts.decisions import Action, DecisionRecord
 from controller.guard import Basis, ServerView, TargetOrder, check_migrate
+from tests.emulated.networks import two_cells
+from tests.planned_network import planned_inventory
 from tests.ric_inventory import ric_inventory
 from tests.sample_evidence import T0_NS, decision, request
 from topologies.results.services import migration_figures, service_figures
 from topologies.services.image import PAGE_BYTES, Image
+from topologies.services.instance_order import InstanceOrder
 
 TASK = {
     "name": "assist",
@@ -96,3 +102,20 @@ def test_a_full_server_and_a_move_to_where_it_is_are_refused(
     basis, order = Basis(None, 1000, 0), TargetOrder(1, 1, None, None)
     rejection = check_migrate("assist", 100_000, "edge1", server, basis, order)
     assert (rejection.rule if rejection else None) == rule
+
+
+def test_an_instance_starts_without_what_costs_its_start_most() -> None:
+    """It starts in the middle of a run, on processors that forward packets."""
+    words = "import sys, topologies.services.task_server; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert not {"numpy", "pydantic", "yaml"} & set(done.stdout.split())
+
+
+def test_an_instance_is_told_what_the_inventory_says() -> None:
+    inventory = planned_inventory(two_cells())
+    order = InstanceOrder.of(inventory, "stream", "cloud")
+    assert InstanceOrder.read(order.written()) == order
+    service = inventory.services[0]
+    assert (order.address, order.port) == (service.address, service.port)
+    assert inventory.hosts[order.host_index].name == "cloud"
+    assert order.sessions == len(inventory.users)

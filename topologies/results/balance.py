@@ -6,8 +6,8 @@ together, because nobody can say whose the dropped packets were. For a slice wit
 not count packets, so what entered and left the switches takes the place of sent and received;
 there, what is lost between host and switch shows only in the socket and host drops, and a service
 that moves is counted wrong by up to a second of its packets (see services/packet_counts.py).
-Rule drops are packets that a starved queue gave up only after their user's way had been
-cleared behind a handover; a miss rule drops and counts them.
+Rule drops are packets of a user who had no radio link (break before make), or of an address that
+nobody has any more; a miss rule drops and counts them.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from controller.contracts.services import (
 from topologies.errors import EmulationError
 from topologies.scenario.schema import Scenario
 from topologies.services.clients import clients_socket
+from topologies.services.instance_order import InstanceOrder
 from topologies.services.packet_counts import Datagrams, PacketCounts, counts_path
 from topologies.supervisor import Supervisor
 
@@ -183,7 +184,8 @@ class ServiceEngine:
             )
 
     def _spawn(self, service: str, host: str) -> None:
-        arguments = ["topologies.services.task_server", str(self._run.path), service, host]
+        order = InstanceOrder.of(self._inventory, service, host).written()
+        arguments = ["topologies.services.task_server", str(self._run.path), service, host, order]
         namespace = self._inventory.host(host).netns_path
         self._supervisor.start(_child(service, host), arguments, namespace, True)
 

@@ -11,8 +11,6 @@ import hashlib
 import struct
 from collections.abc import Iterator
 
-import numpy as np
-
 PAGE_BYTES = 4096
 DIGEST_BYTES = 16
 _SLOT = struct.Struct(f"<Q{DIGEST_BYTES}s")
@@ -31,7 +29,8 @@ class Image:
         self.memory = bytearray(self.page_count * PAGE_BYTES)
         self._sessions = sessions
         self._pages_per_request = pages_per_request
-        self._dirty = np.zeros(self.page_count, dtype=bool)
+        self._dirty = bytearray(self.page_count)
+        """1: changed since it was last taken. No array library: starting a server must be cheap."""
 
     @property
     def served(self) -> int:
@@ -52,31 +51,33 @@ class Image:
         digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
         _SLOT.pack_into(self.memory, at, counter + 1, digest)
         _TOTAL.pack_into(self.memory, 0, self.served + 1)
-        self._dirty[[0, at // PAGE_BYTES]] = True
+        self._dirty[0] = self._dirty[at // PAGE_BYTES] = 1
         first = int.from_bytes(digest[:8], "little")
         span = self.page_count - self._working_page
         for step in range(self._pages_per_request):
             page = self._working_page + (first + step) % span
             self.memory[page * PAGE_BYTES : page * PAGE_BYTES + DIGEST_BYTES] = digest
-            self._dirty[page] = True
+            self._dirty[page] = 1
         return counter + 1, digest
 
     # -- moving -----------------------------------------------------------------
 
     def mark_all(self) -> None:
-        self._dirty[:] = True
+        self._dirty[:] = b"\1" * self.page_count
 
     @property
     def dirty_pages(self) -> int:
-        return int(self._dirty.sum())
+        return self._dirty.count(1)
 
     def take_dirty(self) -> Iterator[tuple[int, int]]:
         """(first page, count) of each run of changed pages; they count as clean from now on."""
-        pages = np.flatnonzero(self._dirty)
-        self._dirty[:] = False
-        for run in np.split(pages, np.flatnonzero(np.diff(pages) != 1) + 1):
-            if len(run):
-                yield int(run[0]), len(run)
+        taken, self._dirty = self._dirty, bytearray(self.page_count)
+        first = taken.find(1)
+        while first >= 0:
+            end = taken.find(0, first)
+            end = self.page_count if end < 0 else end
+            yield first, end - first
+            first = taken.find(1, end)
 
     def write(self, first_page: int, content: bytes) -> None:
         """What another server sent. Raises `IndexError` for pages that are not there."""

@@ -1,9 +1,9 @@
 """One instance of a task service: answers requests while it holds the service's lease.
 
-`python -m topologies.services.task_server RUN_FOLDER SERVICE HOST`, in the host's
-namespace; controlled at `service-<name>-<host>.sock`: status, copy, switch_over.
-The lease is the only truth about who serves: the instance looks at it with every
-request and acts by itself when it changes, whoever coordinates or dies.
+`python -m topologies.services.task_server RUN_FOLDER SERVICE HOST ORDER`, in the host's
+namespace, ORDER an `InstanceOrder` in JSON; controlled at `service-<name>-<host>.sock`:
+status, copy, switch_over.  The lease is the only truth about who serves: the instance looks
+at it with every request and acts by itself when it changes, whoever coordinates or dies.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pathlib import Path
 from typing import Any
 
 from controller.contracts import rpc
-from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from controller.contracts.services import (
     Holder,
     Lease,
     Phase,
-    host_index,
-    infrastructure_ip,
     instance_socket,
     lease_path,
-    transfer_tcp_port,
 )
 from topologies.services.image import PAGE_BYTES, Image
+from topologies.services.instance_order import InstanceOrder
 from topologies.services.messages import REPLY_LEAST_BYTES, Reply, pack_reply, unpack_request
 from topologies.services.packet_counts import PacketCounts, counts_path
 from topologies.services.transfer import Address, Incoming, Outgoing, Round, TransferFailed
 
 LEASE_POLL_S = 0.002
+"""Where a change is near: the service stands still until it is seen."""
+LEASE_IDLE_POLL_S = 0.05
+"""Elsewhere. Looking 500 times a second cost each instance some percent of a processor."""
 FREEZE_LIMIT_S = 3.0
 """A frozen instance that nobody commits takes itself back after this time."""
 ROUNDS_MAX = 10
@@ -50,20 +50,17 @@ _WAITING_S = 2.0
 
 
 class TaskServer:
-    def __init__(self, run: RunFolder, inventory: Inventory, name: str, host: str) -> None:
-        self._service = next(s for s in inventory.services if s.name == name)
-        self._local_ip = infrastructure_ip(inventory, host)
-        self._transfer_port = transfer_tcp_port(inventory, name)
-        self._host_index = host_index(inventory, host)
+    def __init__(self, run: RunFolder, name: str, host: str, order: InstanceOrder) -> None:
+        self._order = order
+        self._host_index = order.host_index
         self._lease = Lease(lease_path(run, name))
         self._packets = PacketCounts(counts_path(run, name, host))
-        self.image = Image(
-            self._service.state_bytes, len(inventory.users), self._service.pages_per_request
-        )
+        self.image = Image(order.state_bytes, order.sessions, order.pages_per_request)
         self._own = Holder(0, self._host_index)
         self._phase = Phase.STANDBY
         self._live_ns = self._frozen_ns = 0
         self._state_complete = False
+        self._change_near = asyncio.Event()
         self._served_here = self._refused = self._relayed = 0
         self._waiting: deque[tuple[float, bytes, Address]] = deque(maxlen=_WAITING_MAX)
         self._outgoing: Outgoing | None = None
@@ -72,7 +69,7 @@ class TaskServer:
 
     def _open(self) -> socket.socket:
         opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        opened.bind((self._service.address, self._service.port))
+        opened.bind((self._order.address, self._order.port))
         opened.setblocking(False)
         return opened
 
@@ -121,7 +118,7 @@ class TaskServer:
         except IndexError:
             self._refused += 1
             return
-        _work(digest, self._service.work_ms)
+        _work(digest, self._order.work_ms)
         reply = Reply(
             request.session,
             request.request_id,
@@ -140,7 +137,7 @@ class TaskServer:
 
     async def follow_lease(self) -> None:
         while True:
-            await asyncio.sleep(LEASE_POLL_S)
+            await self._until_a_look()
             holder = self._lease.holder()
             mine = holder.host_index == self._host_index
             if self._phase is Phase.LIVE and holder != self._own:
@@ -154,6 +151,18 @@ class TaskServer:
                 self._phase = Phase.RETIRED
             if self._phase is Phase.RETIRED and self._outgoing is not None:
                 await self._pass_on()
+
+    async def _until_a_look(self) -> None:
+        """Soon while frozen, retired or ready to take over; else when that begins."""
+        idle = self._phase is Phase.LIVE or (
+            self._phase is Phase.STANDBY and not self._state_complete
+        )
+        if not idle:
+            await asyncio.sleep(LEASE_POLL_S)
+            return
+        self._change_near.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._change_near.wait(), LEASE_IDLE_POLL_S)
 
     async def _pass_on(self) -> None:
         while self._waiting and self._outgoing is not None:
@@ -181,8 +190,10 @@ class TaskServer:
         if self._phase is not Phase.LIVE:
             raise TransferFailed(f"cannot copy from an instance that is {self._phase}")
         self._drop_connection()
-        rate_mbps = self._service.transfer_mbps
-        out = self._outgoing = await Outgoing.connect(self._local_ip, (address, port), rate_mbps)
+        rate_mbps = self._order.transfer_mbps
+        out = self._outgoing = await Outgoing.connect(
+            self._order.local_ip, (address, port), rate_mbps
+        )
         try:
             self.image.mark_all()
             await out.begin(self.image)
@@ -208,6 +219,7 @@ class TaskServer:
         if self._phase is not Phase.LIVE or out is None:
             raise TransferFailed(f"cannot switch over: {self._phase}, nothing copied")
         self._phase, self._frozen_ns = Phase.FROZEN, time.time_ns()
+        self._change_near.set()
         try:
             self._rounds.append(await out.round(self.image, len(self._rounds)))
             await out.final(self.image.digest())
@@ -235,7 +247,9 @@ class TaskServer:
 
     async def listen(self) -> asyncio.Server:
         incoming = Incoming(self.image, self._complete, self.handle, self._welcome)
-        return await asyncio.start_server(incoming.receive, self._local_ip, self._transfer_port)
+        return await asyncio.start_server(
+            incoming.receive, self._order.local_ip, self._order.transfer_tcp_port
+        )
 
     def _welcome(self) -> bool:
         self._state_complete = False
@@ -243,6 +257,7 @@ class TaskServer:
 
     def _complete(self) -> None:
         self._state_complete = True
+        self._change_near.set()
 
     def status(self) -> dict[str, Any]:
         return {
@@ -270,8 +285,8 @@ def _work(content: bytes, work_ms: float) -> None:
         content = hashlib.sha256(content).digest()
 
 
-async def serve(run: RunFolder, name: str, host: str) -> None:
-    server = TaskServer(run, Inventory.load(run.inventory), name, host)
+async def serve(run: RunFolder, name: str, host: str, order: InstanceOrder) -> None:
+    server = TaskServer(run, name, host, order)
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -296,4 +311,5 @@ async def serve(run: RunFolder, name: str, host: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(RunFolder(Path(sys.argv[1])), sys.argv[2], sys.argv[3]))
+    _folder, _service, _host, _written = sys.argv[1:]
+    asyncio.run(serve(RunFolder(Path(_folder)), _service, _host, InstanceOrder.read(_written)))
