@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from controller.contracts.twin_messages import UserReport
 from controller.local.onnx_model import Float32Array, OnnxModel
+from controller.local.pending import HORIZON_NS, Forecast
 from controller.local.scoring import Scores
 from controller.local.tracks import Track
 from controller.twins.level_one import Prediction, UserTwin
@@ -34,6 +35,7 @@ RADIUS_QUANTILES = (0.5, 0.9)
 DEMANDS, USERS_SCALE = 20, 10.0
 DEMAND_HORIZON_MS = 2000
 DEMAND_QUANTILES = (0.5, 0.9, 0.97)
+SCORED = MOBILITY_HORIZONS_MS.index(HORIZON_NS // 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Place:
     origin_m: tuple[float, float]
     displacement_m: Any
     radius_m: Any
+
+    def at_m(self, horizon: int) -> tuple[float, float]:
+        """At the `horizon`th of them."""
+        (x, y), (dx, dy) = self.origin_m, self.displacement_m[horizon]
+        return x + float(dx), y + float(dy)
 
 
 class Predictor:
@@ -58,15 +65,15 @@ class Predictor:
 
     def observe(self, report: UserReport) -> None:
         track = self._track(report.ue_id)
+        if track.pending.is_due(report.measured_at_ns, report.period_ms * 1_000_000):
+            self.scores.judge(track, report)
         track.add(report)
         if len(track):
             self._fresh.add(report.ue_id)
-        self.scores.observe(report)
 
     def forget(self, ue_id: str) -> None:
         self._tracks.pop(ue_id, None)
         self._fresh.discard(ue_id)
-        self.scores.forget(ue_id)
 
     def adopt(self, reports: Iterable[UserReport]) -> None:
         """The history of a twin that moved here: forecasts go on without a gap."""
@@ -100,14 +107,19 @@ class Predictor:
     ) -> dict[str, dict[str, Prediction]]:
         """Of one batch."""
         found: dict[str, dict[str, Prediction]] = {ue_id: {} for ue_id in users}
+        demands = self._demands(users, capacity_kbps)
         for ue_id, place in self._places(users).items():
-            found[ue_id]["user.location_m"] = self._of_place(place, now_ns)
-            self.scores.place(ue_id, place.origin_m, place.displacement_m[1], now_ns)
-        for (ue_id, service), quantiles in self._demands(users, capacity_kbps).items():
-            name = sys.intern(f"services.{service}.down.demand_kbps")  # every twin has it
-            found[ue_id][name] = self._of_demand(quantiles, now_ns)
-            last_kbps = self._tracks[ue_id].last_kbps(service)
-            self.scores.demand(ue_id, service, last_kbps, quantiles[0], now_ns)
+            of_user, track = found[ue_id], self._tracks[ue_id]
+            of_user["user.location_m"] = self._of_place(place, now_ns)
+            expected = {}
+            for service in track.services:
+                quantiles = demands[ue_id, service]
+                name = sys.intern(f"services.{service}.down.demand_kbps")  # every twin has it
+                of_user[name] = self._of_demand(quantiles, now_ns)
+                expected[service] = (track.last_kbps(service), quantiles[0])
+            to_m = place.at_m(SCORED)
+            made = Forecast(track.newest_at_ns, place.origin_m, to_m, expected)
+            track.pending.add(made)
         self.made += sum(len(of_user) for of_user in found.values())
         return found
 
@@ -196,4 +208,4 @@ def with_wanted(
         for name, p in {**twin.predicted, **predicted}.items()
         if is_wanted(name) and twin.names(name)
     }
-    return replace(twin, predicted=kept)
+    return twin._replace(predicted=kept)

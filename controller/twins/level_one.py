@@ -8,10 +8,10 @@ twins is `controller/local`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -97,8 +97,10 @@ class Prediction:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class UserTwin:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class UserTwin(NamedTuple):
     """`version` is the sequence number of the newest report merged.
 
     Attribute names: `connectivity.<name>`, `user.<name>`, `use_case.<name>` and
@@ -116,7 +118,7 @@ class UserTwin:
     kept: Mapping[str, Attribute]
     """What the newest report does not say, or says less newly."""
     history: ReportLog
-    predicted: Mapping[str, Prediction] = field(default_factory=lambda: _NOTHING)
+    predicted: Mapping[str, Prediction] = _NOTHING
     """By attribute name; a forecast stays until a newer one replaces it."""
 
     @property
@@ -134,9 +136,6 @@ class UserTwin:
     def names(self, name: str) -> bool:
         """Has it that attribute?"""
         return name in self.kept or (self.newest is not None and name in _names(self.newest.shape))
-
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def merge_report(
@@ -204,13 +203,13 @@ def merge_attachment(twin: UserTwin, cell_id: str, at_ns: int) -> UserTwin:
     if known is not None and known.measured_at_ns > at_ns:
         return twin
     serving = Attribute(cell_id, at_ns, None, "attachment")
-    return replace(twin, kept={**twin.kept, "connectivity.serving_cell": serving})
+    return twin._replace(kept={**twin.kept, "connectivity.serving_cell": serving})
 
 
 def merge_predictions(twin: UserTwin, predicted: Mapping[str, Prediction]) -> UserTwin:
     """The twin with these forecasts, and none of attributes it no longer has."""
     kept = {n: p for n, p in {**twin.predicted, **predicted}.items() if twin.names(n)}
-    return replace(twin, predicted=kept)
+    return twin._replace(predicted=kept)
 
 
 def is_expired(twin: UserTwin, now_ns: int) -> bool:
