@@ -44,7 +44,7 @@ class Scores:
         """
         at_ns = report.measured_at_ns
         self._judge_demands(track, report)
-        last_ns, last_m = track.last_seen
+        last_ns, last_m = track.newest_at_ns, track.place_m
         here_m = report.position_m or last_m
         for forecast in track.pending.due_places(at_ns):
             due_ns = forecast.made_at_ns + HORIZON_NS

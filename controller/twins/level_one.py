@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -76,25 +76,46 @@ class Attribute:
     source: str
 
 
+class Forecasts(Protocol):
+    """Of many users, made together."""
+
+    def horizons(self, row: int) -> list[dict[str, Any]]:
+        """JSON-ready, each with `horizon_ms`, `value` and how far off it may be
+        (`quantiles`, or `radius_m` by probability)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Prediction:
-    """Of one attribute, made by model `source`; read far more rarely than made, so kept as JSON."""
+class _Written:
+    """One forecast, as JSON."""
+
+    encoded: bytes
+
+    def horizons(self, row: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = orjson.loads(self.encoded)
+        return found
+
+
+class Prediction(NamedTuple):
+    """Of one attribute, made by model `source`; read far more rarely than made, so the model's
+    numbers stay as they came, and what they mean is written down when it is asked for."""
 
     made_at_ns: int
     source: str
-    encoded: bytes
+    forecasts: Forecasts
+    row: int = 0
+    """In `forecasts`."""
 
     @classmethod
     def of(cls, made_at_ns: int, source: str, horizons: Iterable[Mapping[str, Any]]) -> Prediction:
-        """`horizons`: JSON-ready, each with `horizon_ms`, `value` and how far off it may be
-        (`quantiles`, or `radius_m` by probability)."""
+        """One that came from elsewhere; `horizons` as `Forecasts.horizons`."""
         # orjson's own buffer stays as large as it was made: 4 KiB for 200 bytes.
-        return cls(made_at_ns, source, memoryview(orjson.dumps([*horizons])).tobytes())
+        encoded = memoryview(orjson.dumps([*horizons])).tobytes()
+        return cls(made_at_ns, source, _Written(encoded))
 
     @property
     def horizons(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = orjson.loads(self.encoded)
-        return found
+        return self.forecasts.horizons(self.row)
 
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
