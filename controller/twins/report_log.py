@@ -21,7 +21,7 @@ import orjson
 from controller.contracts.twin_messages import FlowReport, UserReport
 from controller.twins.report_block import pack, unpack
 
-BLOCK_REPORTS = 16
+BLOCK_REPORTS = 8
 """Rows wait unpacked until there are so many of one shape."""
 TAIL_ROWS_MAX = 4 * BLOCK_REPORTS
 """Rows of rare shapes do not wait for ever."""
