@@ -20,7 +20,8 @@ from controller.local.pending import HORIZON_NS, Forecast
 from controller.local.scoring import Scores
 from controller.local.timed_rows import FloatArray
 from controller.local.tracks import Track
-from controller.twins.level_one import Prediction, UserTwin
+from controller.twins.level_one import UserTwin
+from controller.twins.predictions import Prediction
 
 MOBILITY, DEMAND = "mobility_forecast", "demand_forecast"
 

@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from controller.contracts.twin_messages import UserReport
-from controller.twins.level_one import Attribute, Prediction, UserTwin
+from controller.twins.level_one import Attribute, UserTwin
+from controller.twins.predictions import Prediction
 from controller.twins.report_log import ReportLog, log_of
 
 COMPRESSION_LEVEL = 6
