@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from controller.contracts.inventory import HandoverConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(NamedTuple):
     """What one user measured at `at_ns`; RSRP per cell in dBm."""
 
     serving: str
@@ -35,6 +36,12 @@ class A3State:
     """cellsTriggeredList: stays until the leaving condition holds."""
 
 
+@lru_cache(maxsize=1024)
+def _quiet(serving: str) -> A3State:
+    """Nothing entered, nothing triggered: nearly all users of a cell, who share it."""
+    return A3State(serving)
+
+
 def observe(
     state: A3State | None, measured: Measurement, config: HandoverConfig
 ) -> tuple[A3State, str | None]:
@@ -44,13 +51,16 @@ def observe(
     cell's RSRP says nothing about any neighbour and starts afresh, too.
     """
     if state is None or state.serving != measured.serving:
-        state = A3State(measured.serving)
+        state = _quiet(measured.serving)
     if measured.serving not in measured.rsrp_dbm:
-        return A3State(measured.serving), None
+        return _quiet(measured.serving), None
     offset_db, hysteresis_db = config.cell_offsets_db, config.hysteresis_db
-    weighed_dbm = {c: dbm + offset_db.get(c, 0.0) for c, dbm in measured.rsrp_dbm.items()}
+    if offset_db:
+        weighed_dbm = {c: dbm + offset_db.get(c, 0.0) for c, dbm in measured.rsrp_dbm.items()}
+    else:
+        weighed_dbm = dict(measured.rsrp_dbm)
     to_beat_dbm = weighed_dbm.pop(measured.serving) + config.a3_offset_db
-    is_quiet = not state.entered_at_ns and not state.triggered
+    is_quiet = not (state.entered_at_ns or state.triggered)
     if is_quiet and (not weighed_dbm or max(weighed_dbm.values()) - hysteresis_db <= to_beat_dbm):
         return state, None  # as it is almost always
     better = {c for c, dbm in weighed_dbm.items() if dbm - hysteresis_db > to_beat_dbm}

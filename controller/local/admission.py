@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
+from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -18,6 +20,7 @@ from controller.contracts.twin_messages import MAX_REPORT_BYTES, UserReport
 
 MAX_CLOCK_ERROR_NS = 5_000_000_000
 _SCHEMA = TypeAdapter(UserReport)
+_slice_id = attrgetter("slice_id")
 _RANGE_ERRORS = {"greater_than_equal", "less_than_equal", "less_than"}
 
 
@@ -61,8 +64,7 @@ class Roster:
     cell_ids: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class LastReport:
+class LastReport(NamedTuple):
     """Kept per user also when its twin is gone, so that old reports stay replays."""
 
     sequence: int
@@ -150,5 +152,5 @@ def _matches(report: UserReport, known: KnownUser, roster: Roster) -> bool:
         report.kind == known.kind
         and report.cell_id in roster.cell_ids
         and roster.cell_ids.issuperset(report.rsrp_dbm)
-        and all(flow.slice_id in known.slice_ids for flow in report.flows)
+        and known.slice_ids.issuperset(map(_slice_id, report.flows))
     )

@@ -6,6 +6,7 @@ Pure.  Only downlink flows count, because reservations are on the downlink.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from controller.contracts.twin_messages import SliceDemand, UserReport
@@ -32,23 +33,25 @@ class UserSample(NamedTuple):
 
 
 _NOTHING = SliceSample()
+_said = attrgetter("up", "slice_id", "demand_kbps", "goodput_kbps", "loss_ratio", "owd_p95_ms")
 
 
 def sample_of(report: UserReport, slice_ids: Iterable[int]) -> UserSample:
     """The report's downlink by slice; slices without a flow are zero."""
     slices = dict.fromkeys(slice_ids, _NOTHING)
-    for flow in report.flows:
-        if flow.up:
+    for up, slice_id, demand_kbps, goodput_kbps, loss_ratio, delay_ms in map(_said, report.flows):
+        if up:
             continue
-        demand_kbps, goodput_kbps, delay_ms = flow.demand_kbps, flow.goodput_kbps, flow.owd_p95_ms
-        lost_kbps = demand_kbps * flow.loss_ratio
-        so_far = slices.get(flow.slice_id, _NOTHING)
+        lost_kbps = demand_kbps * loss_ratio
+        so_far = slices.get(slice_id, _NOTHING)
         if so_far is not _NOTHING:
-            demand_kbps += so_far.demand_kbps
-            lost_kbps += so_far.lost_kbps
-            goodput_kbps += so_far.goodput_kbps
-            delay_ms = worst_delay_ms((so_far.owd_p95_ms, delay_ms))
-        slices[flow.slice_id] = SliceSample(demand_kbps, lost_kbps, goodput_kbps, delay_ms)
+            before_kbps, lost_before_kbps, goodput_before_kbps, worst_ms = so_far
+            demand_kbps += before_kbps
+            lost_kbps += lost_before_kbps
+            goodput_kbps += goodput_before_kbps
+            if delay_ms is None or (worst_ms is not None and worst_ms > delay_ms):
+                delay_ms = worst_ms
+        slices[slice_id] = SliceSample(demand_kbps, lost_kbps, goodput_kbps, delay_ms)
     period_ns = report.period_ms * 1_000_000
     due_ns = period_ns * report.batch_reports
     return UserSample((report.window + 1) * period_ns, due_ns, slices)

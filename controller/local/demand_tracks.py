@@ -1,23 +1,21 @@
 """What each user here asked for lately, slice by slice: how fast that changes, and its shape.
 
 Filled with every report; a twin that moves here brings its history along.  Pure, no clock.
-Columns of plain numbers, 16 bytes a report: as objects they were 650, and most of a twin.
+Plain numbers, 12 bytes a report and slice: as objects they were 650, and most of a twin.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from controller.contracts.twin_messages import UserReport
 from controller.local.admission import Roster
 from controller.local.aggregation import UserSample, sample_of
-
-FloatArray = npt.NDArray[np.float64]
+from controller.local.timed_rows import FloatArray, TimedRows
 
 KEPT = 128
 KEPT_NS = 60_000_000_000
@@ -44,54 +42,52 @@ def asked(sample: UserSample) -> Asked:
 class _Track:
     """One user's, oldest first; the slices are the newest report's."""
 
-    __slots__ = ("demand_kbps", "end_ns", "newest", "period_ms")
+    __slots__ = ("newest", "rows")
 
     def __init__(self) -> None:
-        self.end_ns = array("q")
-        self.period_ms = array("H")  # at most `MAX_REPORT_PERIOD_MS`
-        self.demand_kbps: dict[int, array[float]] = {}
-        """Single precision: good to 1 kbit/s at 16 Gbit/s."""
+        self.rows: TimedRows[int] = TimedRows(1)
+        """When what a report covers ended and its period in ms, then kbit/s by slice id."""
         self.newest: UserSample | None = None
 
     def add(self, sample: UserSample, period_ns: int) -> None:
-        slices, columns = sample.slices, self.demand_kbps
-        if columns.keys() != slices.keys():
-            nothing = bytes(4 * len(self.end_ns))
-            columns = {i: columns.get(i) or array("f", nothing) for i in slices}
-            self.demand_kbps = columns
-        self.end_ns.append(sample.window_end_ns)
-        self.period_ms.append(period_ns // 1_000_000)
-        for slice_id, column in columns.items():
-            column.append(slices[slice_id].demand_kbps)
+        rows, slices, end_ns = self.rows, sample.slices, sample.window_end_ns
+        rows.forget_before(end_ns - KEPT_NS)
+        if rows.names != (named := tuple(slices)):
+            rows.change_names(_shared(named))
+        rows.append(end_ns, (period_ns // 1_000_000,), [s.demand_kbps for s in slices.values()])
+        if len(rows.numbers) > KEPT * rows.width:
+            rows.keep_newest(KEPT)
         self.newest = sample
-        self._forget(sample.window_end_ns - KEPT_NS)
-
-    def _forget(self, before_ns: int) -> None:
-        old = max(0, len(self.end_ns) - KEPT)
-        while self.end_ns[old] < before_ns:
-            old += 1
-        if old:
-            del self.end_ns[:old], self.period_ms[:old]
-            for column in self.demand_kbps.values():
-                del column[:old]
 
     def before(self, other: _Track) -> _Track:
         """This past, as far as it ends before the other track begins, and then the other."""
-        here = int(np.searchsorted(self.end_ns, other.end_ns[0])) if other.end_ns else len(self)
         joined = _Track()
-        joined.end_ns = self.end_ns[:here] + other.end_ns
-        joined.period_ms = self.period_ms[:here] + other.period_ms
         joined.newest = other.newest or self.newest
-        for slice_id in other.demand_kbps if other.end_ns else self.demand_kbps:
-            joined.demand_kbps[slice_id] = self._column(slice_id)[:here] + other._column(slice_id)
-        joined._forget(joined.end_ns[-1] - KEPT_NS)
+        joined.rows.change_names((other if len(other) else self).rows.names)
+        begin_ns = int(other.rows.times_ns()[0]) if len(other) else None
+        for track, until_ns in ((self, begin_ns), (other, None)):
+            columns = [track.rows.column(name) for name in joined.rows.names]
+            for at_ns, period_ms, *kbps in zip(
+                track.rows.times_ns(), track.period_ms, *columns, strict=True
+            ):
+                if until_ns is None or at_ns < until_ns:
+                    joined.rows.append(int(at_ns), (period_ms,), kbps)
+        joined.rows.keep_newest(KEPT)
+        joined.rows.forget_before(joined.rows.newest_ns - KEPT_NS)
         return joined
 
-    def _column(self, slice_id: int) -> array[float]:
-        return self.demand_kbps.get(slice_id) or array("f", bytes(4 * len(self)))
+    @property
+    def period_ms(self) -> FloatArray:
+        return self.rows.matrix()[:, 1]
 
     def __len__(self) -> int:
-        return len(self.end_ns)
+        return len(self.rows)
+
+
+@lru_cache(maxsize=1024)
+def _shared(slice_ids: tuple[int, ...]) -> tuple[int, ...]:
+    """Users of the same slices share them."""
+    return slice_ids
 
 
 _UNKNOWN = _Track()
@@ -109,7 +105,7 @@ class DemandTracks:
         track = self._tracks.get(ue_id)
         if track is None:
             track = self._tracks[ue_id] = _Track()
-        elif sample.window_end_ns <= track.end_ns[-1]:
+        elif sample.window_end_ns <= track.rows.newest_ns:
             return
         track.add(sample, period_ns)
 
@@ -131,27 +127,24 @@ class DemandTracks:
 
     def mean_kbps(self, ue_id: str) -> dict[int, float]:
         """By slice, over what is kept; each report weighs as long as it covers."""
-        track = self._of(ue_id)
-        return {
-            slice_id: float(np.average(column, weights=track.period_ms))
-            for slice_id, column in track.demand_kbps.items()
-        }
+        rows, period_ms = self._of(ue_id).rows, self._of(ue_id).period_ms
+        return {s: float(np.average(rows.column(s), weights=period_ms)) for s in rows.names}
 
     def growth_kbps_per_s(self, ue_id: str) -> dict[int, float]:
         """By slice: mean change between reports `GROWTH_LAG_NS` or more apart, per second.
 
         Empty as long as no two are.
         """
-        track = self._of(ue_id)
-        end_ns = np.array(track.end_ns)
+        rows = self._of(ue_id).rows
+        end_ns = rows.times_ns()
         later = np.searchsorted(end_ns, end_ns + GROWTH_LAG_NS)
         later = later[later < len(end_ns)]
         if not len(later):
             return {}
         span_s = (end_ns[later] - end_ns[: len(later)]) / 1e9
         found = {}
-        for slice_id, column in track.demand_kbps.items():
-            kbps = np.array(column, dtype=np.float64)
+        for slice_id in rows.names:
+            kbps = rows.column(slice_id)
             found[slice_id] = float(np.mean(np.abs(kbps[later] - kbps[: len(later)]) / span_s))
         return found
 
@@ -170,9 +163,9 @@ class DemandTracks:
 
 def _binned(track: _Track, slice_id: int, start_ns: int, bin_ns: int, bins: int) -> list[float]:
     total, count = [0.0] * bins, [0] * bins
-    column = track._column(slice_id)
-    for end_ns, period_ms, kbps in zip(track.end_ns, track.period_ms, column, strict=True):
-        first = (end_ns - period_ms * 1_000_000 - start_ns + bin_ns // 2) // bin_ns
+    ends_ns, column = track.rows.times_ns().tolist(), track.rows.column(slice_id).tolist()
+    for end_ns, period_ms, kbps in zip(ends_ns, track.period_ms.tolist(), column, strict=True):
+        first = (end_ns - int(period_ms) * 1_000_000 - start_ns + bin_ns // 2) // bin_ns
         last = (end_ns - start_ns - 1) // bin_ns
         for index in range(max(0, min(first, last)), min(bins - 1, last) + 1):
             total[index] += kbps

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from controller.contracts.twin_messages import UserReport
 from controller.local.onnx_model import Float32Array, OnnxModel
+from controller.local.pending import HORIZON_NS, Forecast
 from controller.local.scoring import Scores
+from controller.local.timed_rows import FloatArray
 from controller.local.tracks import Track
-from controller.twins.level_one import Prediction, UserTwin
+from controller.twins.level_one import UserTwin
+from controller.twins.predictions import Prediction
 
 MOBILITY, DEMAND = "mobility_forecast", "demand_forecast"
 
@@ -34,15 +36,44 @@ RADIUS_QUANTILES = (0.5, 0.9)
 DEMANDS, USERS_SCALE = 20, 10.0
 DEMAND_HORIZON_MS = 2000
 DEMAND_QUANTILES = (0.5, 0.9, 0.97)
+SCORED = MOBILITY_HORIZONS_MS.index(HORIZON_NS // 1_000_000)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Forecast displacements [4, 2] and radii [4, 2] in m, from `origin_m`."""
+class Places(NamedTuple):
+    """Of users in a batch: displacements [user, 4, 2] and radii [user, 4, 2] in m, from
+    `origin_m` [user, 2]."""
 
-    origin_m: tuple[float, float]
-    displacement_m: Any
-    radius_m: Any
+    origin_m: FloatArray
+    displacement_m: Float32Array
+    radius_m: Float32Array
+
+    def at_m(self, row: int, horizon: int) -> tuple[float, float]:
+        x, y = self.origin_m[row] + self.displacement_m[row, horizon]
+        return float(x), float(y)
+
+    def horizons(self, row: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "horizon_ms": horizon_ms,
+                "value": [round(metres, 2) for metres in self.at_m(row, horizon)],
+                "radius_m": {
+                    str(level): round(float(self.radius_m[row, horizon, column]), 2)
+                    for column, level in enumerate(RADIUS_QUANTILES)
+                },
+            }
+            for horizon, horizon_ms in enumerate(MOBILITY_HORIZONS_MS)
+        ]
+
+
+class Demands(NamedTuple):
+    """Of services of users in a batch, in kbit/s: [service of a user, 3 quantiles]."""
+
+    quantiles_kbps: FloatArray
+
+    def horizons(self, row: int) -> list[dict[str, Any]]:
+        kbps = [round(value, 3) for value in self.quantiles_kbps[row].tolist()]
+        named = zip(map(str, DEMAND_QUANTILES), kbps, strict=True)
+        return [{"horizon_ms": DEMAND_HORIZON_MS, "value": kbps[0], "quantiles": dict(named)}]
 
 
 class Predictor:
@@ -58,15 +89,15 @@ class Predictor:
 
     def observe(self, report: UserReport) -> None:
         track = self._track(report.ue_id)
+        if track.pending.is_due(report.measured_at_ns, report.period_ms * 1_000_000):
+            self.scores.judge(track, report)
         track.add(report)
         if len(track):
             self._fresh.add(report.ue_id)
-        self.scores.observe(report)
 
     def forget(self, ue_id: str) -> None:
         self._tracks.pop(ue_id, None)
         self._fresh.discard(ue_id)
-        self.scores.forget(ue_id)
 
     def adopt(self, reports: Iterable[UserReport]) -> None:
         """The history of a twin that moved here: forecasts go on without a gap."""
@@ -99,15 +130,22 @@ class Predictor:
         self, users: list[str], capacity_kbps: Mapping[str, float], now_ns: int
     ) -> dict[str, dict[str, Prediction]]:
         """Of one batch."""
-        found: dict[str, dict[str, Prediction]] = {ue_id: {} for ue_id in users}
-        for ue_id, place in self._places(users).items():
-            found[ue_id]["user.location_m"] = self._of_place(place, now_ns)
-            self.scores.place(ue_id, place.origin_m, place.displacement_m[1], now_ns)
-        for (ue_id, service), quantiles in self._demands(users, capacity_kbps).items():
-            name = sys.intern(f"services.{service}.down.demand_kbps")  # every twin has it
-            found[ue_id][name] = self._of_demand(quantiles, now_ns)
-            last_kbps = self._tracks[ue_id].last_kbps(service)
-            self.scores.demand(ue_id, service, last_kbps, quantiles[0], now_ns)
+        found: dict[str, dict[str, Prediction]] = {}
+        places, demands = self._places(users), self._demands(users, capacity_kbps)
+        medians_kbps = demands.quantiles_kbps[:, 0].tolist()
+        demand_row = 0
+        for row, ue_id in enumerate(users):
+            track = self._tracks[ue_id]
+            of_user = {"user.location_m": Prediction(now_ns, self._mobility.source, places, row)}
+            expected = {}
+            for service in track.services:
+                name = sys.intern(f"services.{service}.down.demand_kbps")  # every twin has it
+                of_user[name] = Prediction(now_ns, self._demand.source, demands, demand_row)
+                expected[service] = (track.last_kbps(service), medians_kbps[demand_row])
+                demand_row += 1
+            to_m = places.at_m(row, SCORED)
+            track.pending.add(Forecast(track.newest_at_ns, track.place_m, to_m, expected))
+            found[ue_id] = of_user
         self.made += sum(len(of_user) for of_user in found.values())
         return found
 
@@ -124,67 +162,32 @@ class Predictor:
             "demand_samples": of_demand.samples,
         }
 
-    def _places(self, users: list[str]) -> dict[str, Place]:
-        if not users:
-            return {}
-        tracks = [self._tracks[ue_id].positions_m(STEP_S, POSITIONS) for ue_id in users]
-        positions = np.stack([(t - t[-1]) / POSITION_SCALE_M for t in tracks])
+    def _places(self, users: list[str]) -> Places:
+        tracks = np.stack([self._tracks[u].positions_m(STEP_S, POSITIONS) for u in users])
+        origin_m = tracks[:, -1].copy()
+        positions = (tracks - origin_m[:, None]) / POSITION_SCALE_M
         displacement, radius = self._mobility(positions=positions.astype(np.float32))
-        return {
-            ue_id: Place(
-                (float(track[-1, 0]), float(track[-1, 1])),
-                POSITION_SCALE_M * displacement[row].astype(float),
-                POSITION_SCALE_M * radius[row].astype(float),
-            )
-            for row, (ue_id, track) in enumerate(zip(users, tracks, strict=True))
-        }
+        return Places(origin_m, POSITION_SCALE_M * displacement, POSITION_SCALE_M * radius)
 
-    def _demands(
-        self, users: list[str], capacity_kbps: Mapping[str, float]
-    ) -> dict[tuple[str, str], list[float]]:
-        wanted = [(u, s) for u in users for s in self._tracks[u].services]
-        if not wanted:
-            return {}
-        history: Float32Array = np.empty((len(wanted), DEMANDS, 2), dtype=np.float32)
+    def _demands(self, users: list[str], capacity_kbps: Mapping[str, float]) -> Demands:
+        """Rows in the order of users, and of each its track's services."""
+        count = sum(len(self._tracks[ue_id].services) for ue_id in users)
+        history: Float32Array = np.empty((count, DEMANDS, 2), dtype=np.float32)
         history[:, :, 1] = 1 / USERS_SCALE
+        scale_kbps = np.empty((count, 1))
         row = 0
         for ue_id in users:
             track = self._tracks[ue_id]
             if services := track.services:
+                own = slice(row, row + len(services))
+                scale_kbps[own] = capacity_kbps[ue_id]
                 demand_kbps = track.demands_kbps(services, STEP_S, DEMANDS)
-                history[row : row + len(services), :, 0] = demand_kbps / capacity_kbps[ue_id]
+                history[own, :, 0] = demand_kbps / capacity_kbps[ue_id]
                 row += len(services)
+        if not count:
+            return Demands(np.empty((0, len(DEMAND_QUANTILES))))
         (quantiles,) = self._demand(history=history)
-        return {
-            key: [float(q) * capacity_kbps[key[0]] for q in quantiles[row]]
-            for row, key in enumerate(wanted)
-        }
-
-    def _of_place(self, place: Place, now_ns: int) -> Prediction:
-        horizons = [
-            {
-                "horizon_ms": horizon_ms,
-                "value": [
-                    round(place.origin_m[i] + float(place.displacement_m[row, i]), 2)
-                    for i in (0, 1)
-                ],
-                "radius_m": {
-                    str(level): round(float(place.radius_m[row, column]), 2)
-                    for column, level in enumerate(RADIUS_QUANTILES)
-                },
-            }
-            for row, horizon_ms in enumerate(MOBILITY_HORIZONS_MS)
-        ]
-        return Prediction.of(now_ns, self._mobility.source, horizons)
-
-    def _of_demand(self, quantiles: list[float], now_ns: int) -> Prediction:
-        named = zip(DEMAND_QUANTILES, quantiles, strict=True)
-        horizon = {
-            "horizon_ms": DEMAND_HORIZON_MS,
-            "value": round(quantiles[0], 3),
-            "quantiles": {str(level): round(value, 3) for level, value in named},
-        }
-        return Prediction.of(now_ns, self._demand.source, [horizon])
+        return Demands(quantiles * scale_kbps)
 
 
 def with_wanted(
@@ -196,4 +199,4 @@ def with_wanted(
         for name, p in {**twin.predicted, **predicted}.items()
         if is_wanted(name) and twin.names(name)
     }
-    return replace(twin, predicted=kept)
+    return twin._replace(predicted=kept)

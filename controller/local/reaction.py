@@ -7,6 +7,8 @@ from collections import Counter, deque
 from collections.abc import Iterable
 
 INTER_ARRIVALS_KEPT = 128
+INTER_ARRIVALS_FORGOTTEN = 16
+"""At once, when so many are kept: moving them with every report would cost more."""
 REACTIONS_KEPT = 1024
 RATE_SECONDS = 5
 
@@ -44,9 +46,9 @@ class Observations:
             recent = self._inter_arrivals_ms.get(ue_id)
             if recent is None:
                 recent = self._inter_arrivals_ms[ue_id] = array("f")
+            if len(recent) == INTER_ARRIVALS_KEPT:
+                del recent[:INTER_ARRIVALS_FORGOTTEN]
             recent.append((arrived_at_ns - before_ns) / 1e6)
-            if len(recent) > INTER_ARRIVALS_KEPT:
-                del recent[0]
 
     def leave(self, ue_id: str) -> None:
         """The user's absence is no inter-arrival time."""

@@ -180,9 +180,10 @@ class LocalController:
         period_ns = report.period_ms * 1_000_000
         for ue_id, part in self.representation.samples(report.ue_id, sample, period_ns):
             closed += self.windows.add(ue_id, part, arrived_at_ns)
-        self.uplink.send(closed)
-        if any(window.is_complete for window in closed):
-            self.observations.react(arrived_at_ns, time.time_ns())
+        if closed:
+            self.uplink.send(closed)
+            if any(window.is_complete for window in closed):
+                self.observations.react(arrived_at_ns, time.time_ns())
 
     def _schedule_deadline(self) -> None:
         now_ns = time.time_ns()

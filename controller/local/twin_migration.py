@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
 from controller.contracts.twin_messages import UserReport
-from controller.twins.level_one import Attribute, Prediction, UserTwin
+from controller.twins.level_one import Attribute, UserTwin
+from controller.twins.predictions import Prediction
 from controller.twins.report_log import ReportLog, log_of
 
 COMPRESSION_LEVEL = 6
@@ -112,14 +113,14 @@ def _twin(ue_id: str, head: dict[str, Any]) -> UserTwin:
 def with_head(mine: UserTwin | None, theirs: UserTwin) -> UserTwin:
     """What the new edge serves: the twin that arrived, unless a newer report came before it."""
     if mine is None or mine.version < theirs.version:
-        return theirs if mine is None else replace(theirs, history=mine.history)
+        return theirs if mine is None else theirs._replace(history=mine.history)
     return mine
 
 
 def with_history(mine: UserTwin, earlier: Iterable[UserReport], length: int) -> UserTwin:
     """The newest `length` reports of both, each once, oldest first."""
     reports = (*earlier, *mine.history.reports())
-    return replace(mine, history=log_of(mine.ue_id, reports, length))
+    return mine._replace(history=log_of(mine.ue_id, reports, length))
 
 
 def versions_missing(twin: UserTwin, since: int) -> int:

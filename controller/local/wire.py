@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from controller.contracts.addressing import (
     CENTRE_IP,
@@ -33,8 +33,7 @@ _UDP_HEADER_BYTES = 8
 _FRAGMENT_BYTES = 1480  # at an MTU of 1500
 
 
-@dataclass(frozen=True, slots=True)
-class Datagram:
+class Datagram(NamedTuple):
     """`payload` is cut one byte beyond `MAX_REPORT_BYTES`; `size_bytes` is what was sent."""
 
     payload: bytes
@@ -50,7 +49,7 @@ class Datagram:
         lines = self.payload.split(b"\n")
         if len(lines) > MAX_BATCH_REPORTS:
             return [self]
-        return [replace(self, payload=line) for line in lines]
+        return [self._replace(payload=line) for line in lines]
 
 
 def collector_socket() -> socket.socket:

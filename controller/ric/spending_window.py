@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from controller.contracts.twin_budget import EdgeSpent, UserSpent
@@ -57,16 +57,23 @@ class SpendingWindow:
         return self._report_bytes.get(ue_id)
 
     def user_bytes_per_s(self, ue_id: str) -> float:
-        return sum(_user_rate(samples, ue_id) for samples in self._samples.values())
+        """At the edge that named it last: one that it left counts no more."""
+        own = [n for samples in self._samples.values() if len(n := _naming(samples, ue_id)) > 1]
+        if not own:
+            return 0.0
+        (first_ns, first), *_, (last_ns, last) = max(own, key=lambda named: named[-1][0])
+        return (last - first) * 1e9 / (last_ns - first_ns)
 
-    def measured(self, of_payers_bytes_per_s: float) -> Measured:
+    def measured(self, payers: Collection[str]) -> Measured:
+        """`payers`: users whose reports are the plan's, not others' (`other_bytes_per_s`)."""
         rates = [r for e in self._samples if (r := self.edge_rates(e)) is not None]
-        total = sum(r["bytes_per_s"] for r in rates)
         newest_ns = max((s[-1].at_ns for s in self._samples.values() if s), default=0)
         settled = newest_ns - self._changed_ns >= SETTLED_NS
+        others = {user.ue_id for user in self.users()} - {*payers}
         return Measured(
-            bytes_per_s=total if settled else None,
-            other_bytes_per_s=max(0.0, total - of_payers_bytes_per_s),
+            bytes_per_s=sum(r["bytes_per_s"] for r in rates) if settled else None,
+            other_bytes_per_s=sum(map(_steady_bytes_per_s, rates))
+            + sum(self.user_bytes_per_s(ue_id) for ue_id in others),
             processor_ratio=sum(r["processor_ratio"] for r in rates) if settled else None,
         )
 
@@ -110,9 +117,14 @@ class SpendingWindow:
             self._report_bytes[user.ue_id] = size / datagrams
 
 
-def _user_rate(samples: Iterable[EdgeSpent], ue_id: str) -> float:
-    """Between the first and the last sample that name the user."""
-    own = [(s.at_ns, u.wire_bytes) for s in samples for u in s.users if u.ue_id == ue_id]
-    if len(own) < 2:
-        return 0.0
-    return (own[-1][1] - own[0][1]) * 1e9 / (own[-1][0] - own[0][0])
+def _naming(samples: Iterable[EdgeSpent], ue_id: str) -> list[tuple[int, int]]:
+    """When, and the user's wire bytes by then."""
+    return [(s.at_ns, u.wire_bytes) for s in samples for u in s.users if u.ue_id == ue_id]
+
+
+def _steady_bytes_per_s(rates: Mapping[str, float]) -> float:
+    """Aggregates go on as they do.  Orders and moves come in bursts (everybody is told after a
+    budget's first step): what one has cost is a whole window's, also while that is young."""
+    share = min(1.0, rates["window_s"] * 1e9 / WINDOW_NS)
+    bursts = rates["order_bytes_per_s"] + rates["move_bytes_per_s"]
+    return rates["aggregate_bytes_per_s"] + share * bursts

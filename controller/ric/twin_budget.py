@@ -159,8 +159,7 @@ class BudgetKeeper:
         payers = self._payers.of(self.window, self._state)
         if not payers:
             return
-        of_payers = sum(self.window.user_bytes_per_s(p.ue_id) for p in payers)
-        measured = self.window.measured(of_payers)
+        measured = self.window.measured({p.ue_id for p in payers})
         self._state, settings = spent(self.budget, self._state, payers, measured)
         self._trouble = _too_little(self.budget, payers, settings, measured)
         now = said_by_budget(self._control.overrides)

@@ -8,15 +8,14 @@ twins is `controller/local`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
-
-import orjson
+from typing import Any, NamedTuple
 
 from controller.contracts.twin_messages import FlowReport, UserReport
 from controller.twins import qoe
+from controller.twins.predictions import Prediction
 from controller.twins.report_log import (
     ReportLog,
     Row,
@@ -76,29 +75,10 @@ class Attribute:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Of one attribute, made by model `source`; read far more rarely than made, so kept as JSON."""
-
-    made_at_ns: int
-    source: str
-    encoded: bytes
-
-    @classmethod
-    def of(cls, made_at_ns: int, source: str, horizons: Iterable[Mapping[str, Any]]) -> Prediction:
-        """`horizons`: JSON-ready, each with `horizon_ms`, `value` and how far off it may be
-        (`quantiles`, or `radius_m` by probability)."""
-        # orjson's own buffer stays as large as it was made: 4 KiB for 200 bytes.
-        return cls(made_at_ns, source, memoryview(orjson.dumps([*horizons])).tobytes())
-
-    @property
-    def horizons(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = orjson.loads(self.encoded)
-        return found
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class UserTwin:
+class UserTwin(NamedTuple):
     """`version` is the sequence number of the newest report merged.
 
     Attribute names: `connectivity.<name>`, `user.<name>`, `use_case.<name>` and
@@ -116,7 +96,7 @@ class UserTwin:
     kept: Mapping[str, Attribute]
     """What the newest report does not say, or says less newly."""
     history: ReportLog
-    predicted: Mapping[str, Prediction] = field(default_factory=lambda: _NOTHING)
+    predicted: Mapping[str, Prediction] = _NOTHING
     """By attribute name; a forecast stays until a newer one replaces it."""
 
     @property
@@ -134,9 +114,6 @@ class UserTwin:
     def names(self, name: str) -> bool:
         """Has it that attribute?"""
         return name in self.kept or (self.newest is not None and name in _names(self.newest.shape))
-
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def merge_report(
@@ -204,13 +181,13 @@ def merge_attachment(twin: UserTwin, cell_id: str, at_ns: int) -> UserTwin:
     if known is not None and known.measured_at_ns > at_ns:
         return twin
     serving = Attribute(cell_id, at_ns, None, "attachment")
-    return replace(twin, kept={**twin.kept, "connectivity.serving_cell": serving})
+    return twin._replace(kept={**twin.kept, "connectivity.serving_cell": serving})
 
 
 def merge_predictions(twin: UserTwin, predicted: Mapping[str, Prediction]) -> UserTwin:
     """The twin with these forecasts, and none of attributes it no longer has."""
     kept = {n: p for n, p in {**twin.predicted, **predicted}.items() if twin.names(n)}
-    return replace(twin, predicted=kept)
+    return twin._replace(predicted=kept)
 
 
 def is_expired(twin: UserTwin, now_ns: int) -> bool:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,7 +21,7 @@ import orjson
 from controller.contracts.twin_messages import FlowReport, UserReport
 from controller.twins.report_block import pack, unpack
 
-BLOCK_REPORTS = 16
+BLOCK_REPORTS = 8
 """Rows wait unpacked until there are so many of one shape."""
 TAIL_ROWS_MAX = 4 * BLOCK_REPORTS
 """Rows of rare shapes do not wait for ever."""
@@ -48,7 +50,7 @@ class Shape(NamedTuple):
     """Service, slice, up; numbers `FLOW_NUMBERS` each, no delay as NaN."""
 
 
-_SHAPES: dict[Shape, Shape] = {}
+_SHAPES: dict[tuple[Any, ...], Shape] = {}
 _SHAPES_MAX = 10_000
 
 
@@ -72,36 +74,52 @@ class Block:
     packed: bytes
 
 
+_shape_fields = attrgetter("kind", "cell_id", "period_ms", "settings_version", "batch_reports")
+_optional_numbers = attrgetter(*OPTIONAL_NUMBERS)
+_flow_names = attrgetter("service", "slice_id", "up")
+_flow_numbers = attrgetter(*FLOW_NUMBERS)
+_NO_OPTIONAL_NUMBERS = (None,) * len(OPTIONAL_NUMBERS)
+
+
 def row_of(report: UserReport) -> Row:
-    has_position, has_speed = report.position_m is not None, report.speed_mps is not None
-    others = tuple([n for n in OPTIONAL_NUMBERS if getattr(report, n) is not None])
-    numbers: list[float] = [*report.rsrp_dbm.values()]
-    if report.position_m is not None:
-        numbers += report.position_m
-    if report.speed_mps is not None:
-        numbers.append(report.speed_mps)
-    for name in others:
-        numbers.append(getattr(report, name))
-    for f in report.flows:
-        delay_ms = math.nan if f.owd_p95_ms is None else f.owd_p95_ms
-        numbers += (f.demand_kbps, f.goodput_kbps, f.loss_ratio, delay_ms)
-    shape = Shape(
-        report.kind,
-        report.cell_id,
-        report.period_ms,
-        report.settings_version,
-        report.batch_reports,
-        tuple(report.rsrp_dbm),
-        has_position,
-        has_speed,
+    rsrp_dbm, place_m, speed_mps = report.rsrp_dbm, report.position_m, report.speed_mps
+    numbers: list[Any] = [*rsrp_dbm.values()]
+    if place_m is not None:
+        numbers += place_m
+    if speed_mps is not None:
+        numbers.append(speed_mps)
+    others: tuple[str, ...] = ()
+    if (optional := _optional_numbers(report)) != _NO_OPTIONAL_NUMBERS:
+        said = {n: v for n, v in zip(OPTIONAL_NUMBERS, optional, strict=True) if v is not None}
+        others = tuple(said)
+        numbers += said.values()
+    for flow in report.flows:
+        numbers += _flow_numbers(flow)
+        if numbers[-1] is None:
+            numbers[-1] = math.nan
+    # Equal to the shape that is known already, nearly always, and cheaper to make.
+    said_besides = (
+        *_shape_fields(report),
+        tuple(rsrp_dbm),
+        place_m is not None,
+        speed_mps is not None,
         others,
-        tuple([(f.service, f.slice_id, f.up) for f in report.flows]),
+        tuple(map(_flow_names, report.flows)),
     )
+    shape = _SHAPES.get(said_besides) or _new_shape(Shape(*said_besides))
+    pack_row = _packed(len(numbers))
+    return Row(shape, pack_row(report.sequence, report.measured_at_ns, *numbers))
+
+
+def _new_shape(shape: Shape) -> Shape:
     if len(_SHAPES) > _SHAPES_MAX:
         _SHAPES.clear()  # those in use live on in their rows
-    known = _SHAPES.setdefault(shape, shape)
-    times = _TIMES.pack(report.sequence, report.measured_at_ns)
-    return Row(known, times + struct.pack(f"<{len(numbers)}d", *numbers))
+    return _SHAPES.setdefault(shape, shape)
+
+
+@lru_cache(maxsize=1024)
+def _packed(double_count: int) -> Callable[..., bytes]:
+    return struct.Struct(f"<2q{double_count}d").pack
 
 
 def row_of_zeros(shape: Shape) -> Row:
@@ -147,33 +165,43 @@ def _flow_of(names: tuple[str, int, bool], left: Iterator[float]) -> FlowReport:
     return FlowReport(service=service, slice_id=slice_id, up=up, **numbers)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class ReportLog:
     """At most the newest `length`; `tail` waits to be packed, in the order of arrival."""
 
-    ue_id: str
-    length: int
-    blocks: tuple[Block, ...] = ()
-    tail: tuple[Row, ...] = ()
+    __slots__ = ("_packed_count", "blocks", "length", "tail", "ue_id")
+
+    def __init__(
+        self,
+        ue_id: str,
+        length: int,
+        blocks: tuple[Block, ...] = (),
+        tail: tuple[Row, ...] = (),
+        packed_count: int = 0,
+    ) -> None:
+        """`packed_count`: reports in `blocks`.  No dataclass: one is made with every report."""
+        self.ue_id, self.length = ue_id, length
+        self.blocks, self.tail = blocks, tail
+        self._packed_count = packed_count
 
     def appended(self, row: Row, length: int) -> ReportLog:
         """With one more report, the newest; at most `length` of them are kept."""
-        blocks, tail = self.blocks, (*self.tail, row)
+        blocks, tail, count = self.blocks, (*self.tail, row), self._packed_count
         if len(tail) >= BLOCK_REPORTS:
-            shape, count = Counter(id(r.shape) for r in tail).most_common(1)[0]
-            if count >= BLOCK_REPORTS or len(tail) > TAIL_ROWS_MAX:
-                same = [r for r in tail if id(r.shape) == shape]
-                blocks = (*blocks, _block(same))
+            shape, same_count = Counter([id(r.shape) for r in tail]).most_common(1)[0]
+            if same_count >= BLOCK_REPORTS or len(tail) > TAIL_ROWS_MAX:
+                block = _block([r for r in tail if id(r.shape) == shape])
+                blocks, count = (*blocks, block), count + block.count
                 tail = tuple([r for r in tail if id(r.shape) != shape])
-                blocks = _without_the_old(blocks, len(tail), length)
-        elif len(blocks) > 1:
-            blocks = _without_the_old(blocks, len(tail), length)
+        # Blocks are dropped whole, when the others have `length` reports without them.
+        while blocks and count + len(tail) - blocks[0].count >= length:
+            count -= blocks[0].count
+            blocks = blocks[1:]
         if not blocks and len(tail) > length:
             tail = tail[len(tail) - length :]
-        return ReportLog(self.ue_id, length, blocks, tail)
+        return ReportLog(self.ue_id, length, blocks, tail, count)
 
     def __len__(self) -> int:
-        return min(self.length, len(self.tail) + sum(b.count for b in self.blocks))
+        return min(self.length, len(self.tail) + self._packed_count)
 
     def __iter__(self) -> Iterator[bytes]:
         """Each report as JSON."""
@@ -217,15 +245,6 @@ def document_of(report: UserReport) -> dict[str, Any]:
 
 def _as_json(report: UserReport) -> bytes:
     return orjson.dumps(document_of(report))
-
-
-def _without_the_old(blocks: tuple[Block, ...], tail_rows: int, length: int) -> tuple[Block, ...]:
-    """Blocks are dropped whole, when the others have `length` reports without them."""
-    count = tail_rows + sum(b.count for b in blocks)
-    while blocks and count - blocks[0].count >= length:
-        count -= blocks[0].count
-        blocks = blocks[1:]
-    return blocks
 
 
 def _block(rows: Sequence[Row]) -> Block:

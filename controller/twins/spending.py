@@ -105,6 +105,8 @@ def spent(
 ) -> tuple[SpendingState, dict[str, Setting]]:
     """The next settings of all payers, those that stay included."""
     is_first = not state.weights
+    if is_first:  # what was spent until now was not planned, so it corrects no plan
+        measured = replace(measured, bytes_per_s=None)
     state = _remembered(_corrected(budget, state, measured), payers)
     room = budget.bytes_per_s - measured.other_bytes_per_s
     allowance = room * state.scale * state.processor_scale

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from controller.contracts.twin_messages import FlowReport, UserReport
 from controller.local import prediction
 from controller.local.onnx_model import MODELS_FOLDER, load_model
+from controller.local.pending import WAITING_PER_USER, Forecast
 from controller.local.prediction import DEMAND, MOBILITY, Predictor
 from controller.local.scoring import Scores
 from controller.local.tracks import Track
@@ -120,15 +122,71 @@ def test_adopted_history_makes_the_first_forecast_as_good_as_any(models: Predict
     assert place["value"][0] == pytest.approx(95 + 10, abs=2)
 
 
+def judged(track: Track, scores: Scores, report: UserReport) -> None:
+    """As the predictor does it with every report."""
+    if track.pending.is_due(report.measured_at_ns, report.period_ms * 1_000_000):
+        scores.judge(track, report)
+    track.add(report)
+
+
+def forecast(step: int, place_m: tuple[float, float] = (0.0, 0.0), **demand: Any) -> Forecast:
+    """Made of `driving(step)`; demands as (persistence's, median)."""
+    made_at_ns = START_NS + step * SECOND_NS // 2
+    return Forecast(made_at_ns, (5.0 * step, 0.0), place_m, demand)
+
+
 def test_demand_is_scored_by_the_maximum_of_the_horizon() -> None:
-    scores = Scores()
-    scores.observe(driving(0, 100.0))
-    scores.demand("ue1", "video", 100.0, 250.0, START_NS)
+    scores, track = Scores(), Track()
+    judged(track, scores, driving(0, 900.0))
+    track.pending.add(forecast(0, video=(100.0, 250.0)))
     for step, kbps in ((1, 120.0), (2, 300.0), (3, 80.0)):
-        scores.observe(driving(step, kbps))
+        judged(track, scores, driving(step, kbps))
         assert scores.of_demand.samples == 0
-    scores.observe(driving(4, 90.0))
+    judged(track, scores, driving(4, 90.0))
     assert (scores.of_demand.error, scores.of_demand.naive_error) == (50.0, 200.0)
+    judged(track, scores, driving(5, 500.0))
+    assert (scores.of_demand.samples, scores.of_place.samples) == (1, 1)
+
+
+def test_a_place_is_scored_where_the_user_was_between_two_reports() -> None:
+    scores, track = Scores(), Track()
+    judged(track, scores, driving(0))
+    track.pending.add(forecast(0, (22.0, 0.0)))
+    for step in (3, 5):  # none at the forecast's moment: the user was at 20 m then
+        judged(track, scores, driving(step))
+    assert (scores.of_place.error, scores.of_place.naive_error) == (2.0, 20.0)
+
+
+def test_each_service_is_scored_while_services_come_and_go() -> None:
+    scores, track = Scores(), Track()
+    made = [{"video": (1000.0, 990.0)}, {"video": (1000.0, 980.0), "maps": (5.0, 7.0)}, {}]
+    for step in range(8):
+        judged(track, scores, driving(step, 1000.0))
+        if step < len(made):
+            track.pending.add(forecast(step, **made[step]))
+    assert scores.of_demand.samples == 3
+    assert scores.of_demand.error == 10.0 + 20.0 + 7.0  # nobody asked for maps
+    assert scores.of_demand.naive_error == 5.0
+    assert len(track.pending) == 0
+
+
+def test_forecasts_that_wait_are_bounded() -> None:
+    track = Track()
+    for step in range(2 * WAITING_PER_USER):
+        track.pending.add(forecast(step, video=(1.0, 2.0)))
+    assert len(track.pending) == WAITING_PER_USER
+
+
+def test_a_service_nobody_asks_for_any_more_leaves_a_track() -> None:
+    track = Track()
+    for step in range(3):
+        track.add(driving(step, 300.0).model_copy(update={"flows": []} if step else {}))
+    assert track.services == ()
+    assert track.demands_kbps(["video"], 0.5, 3).tolist() == [[300, 0, 0]]
+    for step in range(3, 80):
+        track.add(driving(step).model_copy(update={"flows": []}))
+    with pytest.raises(ValueError, match="not in tuple"):
+        track.demands_kbps(["video"], 0.5, 3)
 
 
 def test_constants_are_those_of_the_models_contracts() -> None:

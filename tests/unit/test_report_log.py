@@ -137,3 +137,12 @@ def test_numbers_that_are_no_decimal_steps_stay_exact(numbers: list[float]) -> N
     for row in back:
         for got, put in zip(struct.unpack_from(f"<{len(numbers)}d", row, 16), numbers, strict=True):
             assert got == put or (got != got and put != put)
+
+
+def test_rows_unlike_those_packed_before_stay_exact() -> None:
+    """What columns were made of last time is only tried first."""
+    for numbers in ([1.0, 2.5], [0.125, 2.5], [1 / 3, 2.5], [float("nan"), 7.0], [1e12, 0.001]):
+        rows = [struct.pack("<2q2d", i, i, *numbers) for i in range(4)]
+        back = [struct.unpack("<2q2d", row)[2:] for row in unpack(pack(rows), 4, 2)]
+        for got in back:
+            assert [repr(x) for x in got] == [repr(x) for x in numbers]

@@ -106,8 +106,19 @@ def test_what_is_not_of_reports_is_taken_off_and_what_was_measured_corrects() ->
     _, whole = spent(budget(1000), SpendingState(), who, UNKNOWN)
     _, less = spent(budget(1000), SpendingState(), who, Measured(None, 500.0, None))
     assert less["ue0"].period_ms == pytest.approx(2 * whole["ue0"].period_ms, rel=0.02)
-    _, over = spent(budget(1000), SpendingState(), who, Measured(1200.0, 0.0, None))
+    planned = SpendingState(weights={"ue0": 1.0})
+    now = [replace(who[0], period_ms=whole["ue0"].period_ms)]
+    _, over = spent(budget(1000), planned, now, Measured(1200.0, 0.0, None))
     assert over["ue0"].period_ms > whole["ue0"].period_ms
+
+
+def test_what_was_spent_before_there_was_a_plan_corrects_nothing() -> None:
+    who = payers(1.0)
+    first, settings = spent(budget(1000), SpendingState(), who, Measured(9000.0, 0.0, None))
+    assert first.scale == 1.0
+    assert rate_bytes_per_s(who, {"ue0": settings["ue0"].period_ms}) == pytest.approx(
+        1000, rel=0.01
+    )
 
 
 def test_a_processor_limit_lengthens_periods_too() -> None:

@@ -71,7 +71,30 @@ def test_edges_add_up_and_what_payers_do_not_pay_is_other() -> None:
         window.add(sample(at_s, ue1=2 * at_s))
         window.add(sample(at_s, edge="edge2", pid=2, ue2=at_s))
     assert window.document()["total"] == {"bytes_per_s": 4100, "processor_ratio": 0.2}
-    assert window.measured(1400.0).other_bytes_per_s == pytest.approx(2700)
+    assert window.measured({"ue1"}).other_bytes_per_s == pytest.approx(700 + 2 * 1000)
+    assert window.measured({"ue1", "ue2"}).other_bytes_per_s == pytest.approx(2 * 1000)
+
+
+def test_a_user_that_moved_costs_what_it_costs_at_its_new_edge() -> None:
+    window = SpendingWindow()
+    for at_s in (0, 2, 4):
+        window.add(sample(at_s, ue1=2 * at_s))
+        window.add(sample(at_s, edge="edge2", pid=2))
+    for at_s in (6, 8, 10):
+        window.add(sample(at_s))
+        window.add(sample(at_s, edge="edge2", pid=2, ue1=2 * at_s))
+    assert window.user_bytes_per_s("ue1") == pytest.approx(1400)
+
+
+def test_a_burst_of_orders_is_spread_over_a_whole_window() -> None:
+    """Everybody is told at a budget's first step: at 2 s that must not look like going on."""
+    window = SpendingWindow()
+    window.add(sample(0, ue1=0))
+    told = {"order_bytes": 4000, "move_bytes": 2000}
+    window.add(sample(2, ue1=4).model_copy(update=told))
+    assert window.measured({"ue1"}).other_bytes_per_s == pytest.approx(1000 + 6000 / 20)
+    window.add(sample(20, ue1=40).model_copy(update=told))
+    assert window.measured({"ue1"}).other_bytes_per_s == pytest.approx(1000 + 6000 / 20)
 
 
 def test_a_restart_begins_anew_and_old_samples_go() -> None:
@@ -90,9 +113,9 @@ def test_a_change_settles_before_it_is_measured() -> None:
     window.add(sample(0, ue1=0))
     window.changed(2 * SECOND_NS)
     window.add(sample(2 + SETTLED_NS / 1e9 - 1, ue1=9))
-    assert window.measured(0.0).bytes_per_s is None
+    assert window.measured({"ue1"}).bytes_per_s is None
     window.add(sample(2 + SETTLED_NS / 1e9, ue1=10))
-    assert window.measured(0.0).bytes_per_s is not None
+    assert window.measured({"ue1"}).bytes_per_s is not None
 
 
 def test_a_silent_edge_is_named_until_it_answers() -> None:
