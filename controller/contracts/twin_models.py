@@ -265,7 +265,7 @@ def resolve(
 
 def folded(
     settings: dict[str, Any], model: TwinModel, overrides: Iterable[Override]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """The model's attributes under these overrides, the highest rank last; `settings` (by the
     names in `Changes`) are changed in place.
 
