@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from controller.contracts.shared_data_layer import RedisAccount, is_open, redis_account, warning
 from topologies import packet_sockets, switch_probe
 from topologies.datapath import KERNEL_PROBES, VETH, Asked, Choice, Datapath, choose
 from topologies.errors import EmulationError, RequirementError
@@ -241,6 +242,29 @@ def _notes() -> Iterator[Check]:
         f"see who has it: ss -ltnp 'sport = :{NORTHBOUND_PORT}'; "
         "or choose another with --set northbound_port=N",
     )  # fmt: skip
+    yield from _shared_data_layer()
+
+
+def _shared_data_layer() -> Iterator[Check]:
+    """Of the Redis that the environment asks for; nothing without one."""
+    name = "shared_data_layer"
+    try:
+        account = redis_account(os.environ)
+    except ValueError as error:
+        yield Check(name, False, False, str(error), "see docs/shared-data-layer.md")
+        return
+    if account is not None:
+        found = _lets_strangers_in(account)
+        place = f"the Redis at {account.host}:{account.port} answers with a password only"
+        yield Check(name, found is None, False, found or place)
+
+
+def _lets_strangers_in(account: RedisAccount) -> str | None:
+    """What is wrong with it, in one line."""
+    try:
+        return warning(account) if is_open(account) else None
+    except OSError as error:
+        return f"no Redis at {account.host}:{account.port}: {error}"
 
 
 def _meters(datapath: Datapath) -> Check:

@@ -268,6 +268,7 @@ class Emulation:
             "status": self.status,
             "attached": self.attached,
             "adapt_link": self.radio_updates.adapt,
+            "radio_port": self.radio_updates.port,
             "slices": self.slices,
             "measure": self.measure,
             "begin": self.begin,

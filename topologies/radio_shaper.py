@@ -10,22 +10,27 @@ its least rate, 8 kbit/s: HTB knows no class that never sends.
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pyroute2 import IPRoute
 
 from controller.contracts.inventory import Inventory, User
 from controller.contracts.queue_tree import INFRASTRUCTURE_PRIORITY, PRIORITY
+from controller.contracts.radio_port import RadioPort, WayCount
 from topologies import namespaces
+from topologies.errors import EmulationError
 from topologies.queue_filter import Instruction, bytecode
 from topologies.scenario.radio import Tr38901Radio
 from topologies.scenario.schema import Scenario
 
 LEAST_KBPS = 8
+ROUNDING_KBPS = 1
+"""The kernel keeps bytes a second."""
 TRACE_RATE_CHANGE_RATIO = 0.1
 QUEUE_PACKETS = 100
 _BURST_MS, _LEAST_BURST_BYTES = 10, 6000
@@ -133,10 +138,11 @@ class RadioShaper:
         }
         return {0: INFRASTRUCTURE_PRIORITY, **of_slice}
 
-    def set(self, ue_id: str, down_kbps: float, up_kbps: float) -> None:
-        """Follow the radio, where it changed by more than the hysteresis."""
+    def set(self, ue_id: str, down_kbps: float, up_kbps: float, *, exactly: bool = False) -> None:
+        """Follow the radio, where it changed beyond the hysteresis; `exactly`: beyond nothing."""
+        ratio = 0.0 if exactly else self._ratio
         for way, wanted in (("down", down_kbps), ("up", up_kbps)):
-            if not worth_changing(self.applied_kbps.get((ue_id, way)), wanted, self._ratio):
+            if not worth_changing(self.applied_kbps.get((ue_id, way)), wanted, ratio):
                 continue
             route, index = self._routes[ue_id, way]
             kbps = max(LEAST_KBPS, round(wanted))
@@ -148,6 +154,42 @@ class RadioShaper:
             ).result()  # fmt: skip
             self.applied_kbps[ue_id, way] = wanted
             self.changes += 1
+
+    def port(self, ue_id: str) -> RadioPort:
+        """A user's counts as the kernel has them, beside the rate that it was told to keep."""
+        return RadioPort(self._count(ue_id, "down"), self._count(ue_id, "up"))
+
+    def _count(self, ue_id: str, way: Way) -> WayCount:
+        """The radio's class has what was sent, the leaves what waits and was dropped."""
+        taken_at_ns, classes = self._classes(ue_id, way)
+        sent = classes.pop(_RADIO_CLASS).get_attr("TCA_STATS2").get_attr("TCA_STATS_BASIC")
+        queues = [c.get_attr("TCA_STATS2").get_attr("TCA_STATS_QUEUE") for c in classes.values()]
+        return WayCount(
+            taken_at_ns,
+            rate_kbps=max(LEAST_KBPS, self.applied_kbps[ue_id, way]),
+            sent_bytes=sent["bytes"],
+            sent_packets=sent["packets"],
+            dropped_packets=sum(queue["drops"] for queue in queues),
+            waiting_packets=sum(queue["qlen"] for queue in queues),
+        )
+
+    def confirm(self, ue_id: str) -> None:
+        """Raises `EmulationError` when the kernel keeps another rate than it was told."""
+        for way in ("down", "up"):
+            options = self._classes(ue_id, way)[1][_RADIO_CLASS].get_attr("TCA_OPTIONS")
+            kept_kbps = options.get_attr("TCA_HTB_PARMS")["rate"] * 8 / 1000
+            told_kbps = max(LEAST_KBPS, round(self.applied_kbps[ue_id, way]))
+            if abs(kept_kbps - told_kbps) > ROUNDING_KBPS:
+                raise EmulationError(
+                    f"the {way}link of {ue_id} has {kept_kbps:.0f} kbit/s, not {told_kbps}"
+                )
+
+    def _classes(self, ue_id: str, way: Way) -> tuple[int, dict[int, Any]]:
+        """(CLOCK_REALTIME, the classes by handle)"""
+        route, index = self._routes[ue_id, way]
+        taken_at_ns = time.time_ns()
+        found = self._worker.submit(lambda: list(route.get_classes(index))).result()
+        return taken_at_ns, {c["handle"]: c for c in found}
 
     def drops(self) -> Mapping[int, int]:
         """Packets dropped so far by slice id, both directions, all users."""

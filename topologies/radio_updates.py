@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from controller.contracts.inventory import Inventory
+from controller.contracts.radio_port import RadioPort
 from models.traces import FOLDER_VARIABLE, Trace, TraceError, load_trace
 from topologies.air_interface import quality
 from topologies.errors import EmulationError
@@ -43,6 +44,8 @@ class RadioUpdates:
         self._shaper = shaper
         self._cells = [c.cell_id for c in inventory.cells]
         self._serving = {u.ue_id: self._cells.index(u.cell_id) for u in inventory.users}
+        self._t_s = 0.0
+        """Of the newest update."""
         self._max_cqi: dict[str, int] = {}
         """Users whose scheme is limited, by the decision `adapt_link`."""
         self._traces = {
@@ -52,38 +55,58 @@ class RadioUpdates:
     def attach(self, ue_id: str, cell_id: str) -> None:
         self._serving[ue_id] = self._cells.index(cell_id)
 
-    def adapt(self, ue_id: str, max_cqi: int | None) -> dict[str, float | None]:
-        """From the next update on; None: the best scheme that the channel allows. Answers with the
-        rate that is applied now. Raises `EmulationError` where no radio limits packets."""
-        if self._shaper is None:
-            raise EmulationError("the radio of this scenario limits nobody's packets")
-        if ue_id not in self._serving:
-            raise EmulationError(f"unknown user {ue_id!r}")
+    def adapt(self, ue_id: str, max_cqi: int | None) -> dict[str, dict[str, float]]:
+        """At once; None: the best scheme that the channel allows. Answers with the rates before
+        and now, once the kernel has these. Raises `EmulationError` where no radio limits the
+        user's packets, or the kernel has another rate."""
+        before = self.port(ue_id)
+        index, user = next((i, u) for i, u in enumerate(self._scenario.users) if u.name == ue_id)
         self._max_cqi = {u: c for u, c in self._max_cqi.items() if u != ue_id}
         if max_cqi is not None:
             self._max_cqi[ue_id] = max_cqi
-        return {"down_kbps_before": self._shaper.applied_kbps.get((ue_id, "down"))}
+        self._update(index, user, self._t_s, exactly=True)
+        now = self.port(ue_id)
+        if self._shaper is not None:
+            self._shaper.confirm(ue_id)
+        return {
+            "before_kbps": {"down": before.down.rate_kbps, "up": before.up.rate_kbps},
+            "now_kbps": {"down": now.down.rate_kbps, "up": now.up.rate_kbps},
+        }
+
+    def port(self, ue_id: str) -> RadioPort:
+        """Counts of a user's radio port. Raises `EmulationError` where nothing limits it."""
+        if ue_id not in self._serving:
+            raise EmulationError(f"unknown user {ue_id!r}")
+        if self._shaper is None or (ue_id, "down") not in self._shaper.applied_kbps:
+            raise EmulationError(f"the radio of this scenario does not limit packets of {ue_id}")
+        return self._shaper.port(ue_id)
 
     def update(self, t_s: float) -> None:
         """Write every user's row for scenario time `t_s`, and let its shaper follow."""
-        now_ns = time.time_ns()
+        self._t_s = t_s
         for index, user in enumerate(self._scenario.users):
-            serving = self._serving[user.name]
-            here_m = position_m(user.mobility, self._scenario.seed, user.name, t_s)
-            powers, link = self._radio(user, serving, here_m, t_s)
-            if link is not None and user.name in self._max_cqi:
-                link = capped(link, self._max_cqi[user.name])
-            if self._shaper is not None and link is not None:
-                self._shaper.set(user.name, link.down_kbps, link.up_kbps)
-            self._state.write(
-                index,
-                position_m=here_m,
-                speed_mps=speed_mps(user.mobility),
-                serving_index=serving,
-                rsrp_dbm=powers,
-                updated_at_ns=now_ns,
-                quality=link,
-            )
+            self._update(index, user, t_s)
+
+    def _update(self, index: int, user: UserSpec, t_s: float, exactly: bool = False) -> None:
+        """`exactly`: the shaper follows without hysteresis, as it does wherever the scheme and
+        not the channel says the rate."""
+        serving = self._serving[user.name]
+        here_m = position_m(user.mobility, self._scenario.seed, user.name, t_s)
+        powers, link = self._radio(user, serving, here_m, t_s)
+        if link is not None and user.name in self._max_cqi:
+            free, link = link, capped(link, self._max_cqi[user.name])
+            exactly = exactly or link != free
+        if self._shaper is not None and link is not None:
+            self._shaper.set(user.name, link.down_kbps, link.up_kbps, exactly=exactly)
+        self._state.write(
+            index,
+            position_m=here_m,
+            speed_mps=speed_mps(user.mobility),
+            serving_index=serving,
+            rsrp_dbm=powers,
+            updated_at_ns=time.time_ns(),
+            quality=link,
+        )
 
     def _radio(
         self, user: UserSpec, serving: int, here_m: tuple[float, float], t_s: float

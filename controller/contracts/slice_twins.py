@@ -18,6 +18,7 @@ from controller.contracts.twin_models import (
     Readers,
     TwinModel,
     TwinModelError,
+    folded,
 )
 
 SLICE_TYPE = "slice"
@@ -80,20 +81,8 @@ def resolve_slice(
         "period_ms": model.report_period_ms or aggregate_period_ms,
         "history_length": model.history_length or scenario_history,
     }
-    attributes: dict[str, Any] = {n: a.model_dump() for n, a in model.attributes.items()}
     own = (o for o in overrides if o.type == SLICE_TYPE or o.slice_twin == s_nssai)
-    for override in sorted(own, key=lambda o: o.rank):
-        changes = override.changes
-        for name in settings:
-            value = getattr(changes, name)
-            settings[name] = settings[name] if value is None else value
-        for key, by_attribute in (
-            ("precision", changes.precision),
-            ("predicted", changes.predicted),
-            ("readers", changes.readers),
-        ):
-            for name, value in by_attribute.items():
-                attributes[name][key] = value
+    attributes = folded(settings, model, own)
     every = max(1, round(settings["period_ms"] / aggregate_period_ms))
     return SliceTwinSettings(**settings, every=every, attributes=attributes)
 

@@ -251,8 +251,29 @@ def resolve(
         "history_length": model.history_length or scenario_history,
         "represented_by": None,
     }
-    attributes: dict[str, Any] = {n: a.model_dump() for n, a in model.attributes.items()}
-    for override in sorted((o for o in overrides if applies(o, subject)), key=lambda o: o.rank):
+    own = (o for o in overrides if applies(o, subject))
+    attributes = folded(settings, model, own)
+    resolved = TwinSettings(**settings, attributes=attributes)
+    span_ms = resolved.upload_period_ms
+    if resolved.upload is Upload.BATCH and span_ms > MAX_BATCH_SPAN_MS:
+        raise TwinModelError(
+            f"{subject.ue_id}: {resolved.batch_reports} reports of {resolved.period_ms} ms are "
+            f"{span_ms} ms old when sent; at most {MAX_BATCH_SPAN_MS} ms is right"
+        )
+    return resolved
+
+
+def folded(
+    settings: dict[str, Any], model: TwinModel, overrides: Iterable[Override]
+) -> dict[str, Any]:
+    """The model's attributes under these overrides, the highest rank last; `settings` (by the
+    names in `Changes`) are changed in place.
+
+    Attributes that the model lacks are passed over: another type of the same slice or edge may
+    have them.
+    """
+    attributes = {name: a.model_dump() for name, a in model.attributes.items()}
+    for override in sorted(overrides, key=lambda o: o.rank):
         changes = override.changes
         for name in settings:
             value = getattr(changes, name)
@@ -264,16 +285,9 @@ def resolve(
             ("readers", changes.readers),
         ):
             for name, value in by_attribute.items():
-                if name in attributes:  # another type of the same slice or edge may have it
+                if name in attributes:
                     attributes[name][key] = value
-    resolved = TwinSettings(**settings, attributes=attributes)
-    span_ms = resolved.upload_period_ms
-    if resolved.upload is Upload.BATCH and span_ms > MAX_BATCH_SPAN_MS:
-        raise TwinModelError(
-            f"{subject.ue_id}: {resolved.batch_reports} reports of {resolved.period_ms} ms are "
-            f"{span_ms} ms old when sent; at most {MAX_BATCH_SPAN_MS} ms is right"
-        )
-    return resolved
+    return attributes
 
 
 def applies(override: Override, subject: Subject) -> bool:

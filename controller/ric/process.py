@@ -285,7 +285,7 @@ async def start(
     try:
         store = open_store()
     except (SdlException, ValueError) as error:
-        raise StartError(f"DBAAS_SERVICE_HOST and _PORT: {error}") from error
+        raise StartError(f"the store at DBAAS_SERVICE_HOST: {error}") from error
     try:
         ric = Ric(run, inventory, make_enforcer(run, inventory), store)
     except OSError as error:

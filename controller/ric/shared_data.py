@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from controller.contracts.shared_data_layer import TWINS
 from controller.ric.callers import Caller
 from controller.ric.errors import Conflict
 from controller.store.errors import SdlException
@@ -29,9 +30,10 @@ PUBLISH_PERIOD_S = 1.0
 PUBLISH_PHASE_S = 0.42
 """Into each second of CLOCK_REALTIME: after twins completed, decisions were made and counters
 read (`effects.POLL_PHASE_S`), since a thread that encodes holds the interpreter."""
-TWINS, STRATEGY, XAPPS = "holon.twins", "holon.strategy", "holon.xapps"
-"""Namespaces.  Keys of `TWINS`: `slice/<sst-sd>` and `cell/<cell_id>`, published on the channels
-`slice` and `cell`; of the others the slice, the xApp's name."""
+STRATEGY, XAPPS = "holon.strategy", "holon.xapps"
+"""Namespaces beside `TWINS`, whose keys are `slice/<sst-sd>` and `cell/<cell_id>`: a change is
+told on the channel named like the key, and on `slice` or `cell`.  Keys of these: the slice, the
+xApp's name."""
 NAMESPACES_MAX = 32
 KEYS_MAX = 1000
 """Of one xApp, and of one of its namespaces: it must not fill the RIC's memory."""
@@ -57,7 +59,13 @@ class SharedData:
         self._counting = threading.Lock()
         self.published = 0
         self.failures = 0
-        self.alarm: str | None = None
+        self._failure: str | None = None
+        self._exposure = store.exposure
+
+    @property
+    def alarm(self) -> str | None:
+        """What keeps the store from taking twins, else what lets strangers read them there."""
+        return self._failure or self._exposure
 
     async def run(self) -> None:
         while True:
@@ -69,14 +77,15 @@ class SharedData:
         """What changed since the last time; never raises for what the store does."""
         try:
             self._publish(*snapshot)
-            self.alarm = None
+            if self._failure is not None:  # it may be another server since
+                self._exposure, self._failure = self.store.exposure, None
         except SdlException as error:
             self.failures += 1
             self._versions.clear()
             self._said.clear()
-            if self.alarm is None:
+            if self._failure is None:
                 log.warning("the shared data layer does not take twins: %r", error)
-            self.alarm = f"shared data layer: {type(error).__name__}: {error}"
+            self._failure = f"shared data layer: {type(error).__name__}: {error}"
 
     def _publish(
         self, twins: list[Twin], strategies: Mapping[str, Any], xapps: list[dict[str, Any]]
@@ -86,7 +95,8 @@ class SharedData:
         for key, twin in keys.items():
             if self._versions.get(key) != twin.version:
                 document = orjson.dumps(twin_document(twin, now_ns))
-                self.store.set_and_publish(TWINS, {twin.kind: twin.twin_id}, {key: document})
+                events = {twin.kind: twin.twin_id, key: twin.twin_id}
+                self.store.set_and_publish(TWINS, events, {key: document})
                 self._versions[key] = twin.version
                 self.published += 1
         gone = self._versions.keys() - keys.keys()

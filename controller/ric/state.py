@@ -25,6 +25,7 @@ from controller.ric.enforcing import Enforcing
 from controller.ric.forecasting import SliceForecasts
 from controller.ric.intents import HandoverIntent, MigrateIntent, ReserveIntent, SliceIntent
 from controller.ric.judgement import UserEvidence
+from controller.ric.link_effect import LinkWatch
 from controller.ric.measurement import CounterSample
 from controller.ric.migration_effect import MigrationJudge, offload_window
 from controller.ric.neighbours import HandoverNotices, UserTwins
@@ -114,6 +115,7 @@ class Ric:
         self.schedules = ScheduleWatch(self._judged, enforcer.user_limit_kbps)
         self.migrations = MigrationJudge(inventory, enforcer.attachments())
         self.requests = RequestWatch(self.notices.requests, self._judged)
+        self.links = LinkWatch(self.user_decisions.radio_port, self._judged)
         self.poller = CounterPoller(self.read_counters, self._counted)
         self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
         self.versions = XappVersions(self.xapps)
@@ -156,6 +158,7 @@ class Ric:
         await self.effects.on_sample(sample)
         self.schedules.on_sample(sample)
         await self.requests.advance(time.time_ns())
+        await self.links.advance()
 
     async def _user_evidence(self, ue_id: str, confirmed_ns: int) -> UserEvidence | None:
         return await self.user_twins.evidence(ue_id, confirmed_ns, self.enforcer.attachments())
@@ -207,8 +210,7 @@ class Ric:
         elif isinstance(intent, OffloadIntent):
             self.requests.watch(intent.target, offload_window(record))
         elif isinstance(intent, AdaptLinkIntent):
-            reason = "the radio follows within its update period; packets do not tell"
-            self._judged(record.decision_id, Effect.NOT_EXERCISED, {"reason": reason})
+            self.links.watch(record)
         elif isinstance(intent, MigrateTwinIntent):
             # Its confirmation is the reading of what arrived.
             self._judged(record.decision_id, Effect.VERIFIED, {})
@@ -216,6 +218,7 @@ class Ric:
             self.requests.watch(intent.target, self.migrations.window(record))
         elif isinstance(intent, HandoverIntent):
             self.migrations.whereabouts.moved(intent.ue_id, intent.cell_id, confirmed_ns)
+            self.links.end(intent.ue_id, "handed over before its link could be measured")
             self.notices.announce(intent.ue_id, intent.cell_id)
             self.effects.watch_handover(
                 record.decision_id, intent.ue_id, intent.cell_id, confirmed_ns
@@ -284,7 +287,7 @@ class Ric:
             "alarms": self.alarms(),
             "decisions": self.decisions.counts(),
             "effects_open": sum(
-                w.open_count for w in (self.effects, self.schedules, self.requests)
+                w.open_count for w in (self.effects, self.schedules, self.requests, self.links)
             ),
             "aggregates": {
                 "accepted": self.centre.accepted,

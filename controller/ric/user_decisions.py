@@ -9,6 +9,7 @@ from typing import Any
 
 from controller.contracts.decisions import Confirmation, DecisionRecord
 from controller.contracts.inventory import Inventory
+from controller.contracts.radio_port import RadioPort
 from controller.contracts.rpc import AsyncConnection, RpcError
 from controller.contracts.run_folder import RunFolder
 from controller.guard import (
@@ -123,6 +124,11 @@ class UserDecisions:
         said = Confirmation(switch=ue_id, confirmed=True, detail=f"at most CQI {max_cqi or 15}")
         hops_ns = {"enforced": now_ns, "confirmed": now_ns}
         return EnforcementResult([said], diff, hops_ns, measured=measured)
+
+    async def radio_port(self, ue_id: str) -> RadioPort:
+        """What is counted there now. Raises `RpcError`."""
+        found = await self._emulation.call("radio_port", COPY_TIMEOUT_S, ue_id=ue_id)
+        return RadioPort.from_json(found)
 
     async def _copy_twin(self, intent: MigrateTwinIntent, dry_run: bool) -> EnforcementResult:
         """Confirmed when the next edge says that it holds what was sent, or newer."""

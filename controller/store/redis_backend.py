@@ -14,7 +14,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
+from controller.contracts import shared_data_layer
+from controller.contracts.shared_data_layer import RedisAccount
 from controller.store.errors import BackendError, NotConnected, RejectedByBackend
 from controller.store.sdl import (
     Callback,
@@ -30,6 +34,9 @@ from controller.store.sdl import (
 )
 
 TIMEOUT_S = 2.0
+RETRIES, RETRY_PAUSE_S = 2, 0.05
+"""Enough for a server that was started again between two calls; one that is gone, or refuses us,
+is said to be so at once."""
 EVENT_SEPARATOR = "___"
 """SDL joins several events of one channel with it."""
 
@@ -59,6 +66,9 @@ def _told(function: Function[P, R]) -> Function[P, R]:
     def call(*arguments: P.args, **keywords: P.kwargs) -> R:
         try:
             return function(*arguments, **keywords)
+        except redis.AuthenticationError as error:
+            hint = "DBAAS_SERVICE_USER and DBAAS_SERVICE_PASSWORD say who the RIC is"
+            raise NotConnected(f"Redis does not let us in: {error}; {hint}") from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise NotConnected(str(error)) from error
         except redis.ResponseError as error:
@@ -74,11 +84,18 @@ def _escaped(ns: str) -> str:
 
 
 class RedisSdl(Sdl):
-    """Raises `NotConnected` when nobody answers at `host`:`port`."""
+    """Raises `NotConnected` when nobody answers there, or not to this account."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, account: RedisAccount) -> None:
+        self._account = account
         client: Any = redis.Redis(
-            host=host, port=port, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+            host=account.host,
+            port=account.port,
+            username=None if account.password is None else account.user,
+            password=account.password,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(ConstantBackoff(RETRY_PAUSE_S), RETRIES),
         )
         self._redis = client
         self._events: Any = client.pubsub(ignore_subscribe_messages=True)
@@ -230,6 +247,15 @@ class RedisSdl(Sdl):
         finally:
             with contextlib.suppress(redis.exceptions.LockError):  # it expired: another's now
                 lock.release()
+
+    @property
+    def exposure(self) -> str | None:
+        """Asks the server anew; None also while it does not answer."""
+        try:
+            is_open = shared_data_layer.is_open(self._account)
+        except OSError:
+            return None
+        return shared_data_layer.warning(self._account) if is_open else None
 
     def is_active(self) -> bool:
         try:

@@ -14,13 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
+from controller.contracts.shared_data_layer import redis_account
 from controller.store.errors import SdlTypeError
 
 Values = Mapping[str, bytes]
 Events = Mapping[str, str | Iterable[str]]
 """channel -> event or events."""
 Callback = Callable[[str, list[str]], None]
-DEFAULT_PORT = 6379
 
 
 class Sdl(ABC):
@@ -73,6 +73,11 @@ class Sdl(ABC):
         self, ns: str, name: str, expiration_s: float
     ) -> AbstractContextManager[object]:
         """A lock; entering waits for it, and who forgets it loses it after `expiration_s`."""
+
+    @property
+    def exposure(self) -> str | None:
+        """Who reads this store without having to be asked, in one line; None: nobody."""
+        return None
 
     @abstractmethod
     def is_active(self) -> bool: ...
@@ -158,13 +163,13 @@ def event_pairs(events: Events) -> list[tuple[str, list[str]]]:
 
 
 def open_store(environment: Mapping[str, str] | None = None) -> Sdl:
-    """Raises `NotConnected` when the Redis that is asked for does not answer."""
-    environment = os.environ if environment is None else environment
-    host = environment.get("DBAAS_SERVICE_HOST")
-    if not host:
+    """Raises `NotConnected` when the Redis that is asked for does not answer or does not let the
+    RIC in, `ValueError` for an environment that makes no sense."""
+    account = redis_account(os.environ if environment is None else environment)
+    if account is None:
         from controller.store.embedded import EmbeddedSdl
 
         return EmbeddedSdl()
     from controller.store.redis_backend import RedisSdl
 
-    return RedisSdl(host, int(environment.get("DBAAS_SERVICE_PORT") or DEFAULT_PORT))
+    return RedisSdl(account)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from controller.store.errors import NotConnected
 from controller.store.sdl import Sdl, open_store
-from tests.conftest import free_port
+from tests.conftest import REPOSITORY, free_port
+from tests.documented import blocks
 from tests.ric_bench import Neighbours, RunningRic, host_namespaces, running_ric, write_run
 from tests.waiting import wait_until
+
+DATA_LAYER_PAGE = REPOSITORY / "docs" / "shared-data-layer.md"
 
 
 @pytest.fixture(scope="module")
@@ -38,33 +43,59 @@ def ric(namespaces: dict[str, int], neighbours: Neighbours) -> Iterator[RunningR
         yield running
 
 
-@pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+@contextlib.contextmanager
+def running_redis(folder: Path, settings: str = "") -> Iterator[int]:
+    """Debian's redis-server with these lines of `redis.conf`, on loopback; its port."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is missing: apt-get install redis-server")
-    port, folder = free_port(), tmp_path_factory.mktemp("redis")
+    port, configuration = free_port(), folder / "redis.conf"
+    configuration.write_text(settings)
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+    command = [program, str(configuration), *options]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _answers(port), 10)
+        wait_until(lambda: _listens(port), 10)
         yield port
     finally:
         server.terminate()
         server.wait()
 
 
-def redis_environment(port: int) -> dict[str, str]:
-    return {"DBAAS_SERVICE_HOST": "127.0.0.1", "DBAAS_SERVICE_PORT": str(port)}
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def guarded_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Of a server with the access rules that the documentation gives."""
+    rules = "".join(blocks(DATA_LAYER_PAGE, language="conf"))
+    with running_redis(tmp_path_factory.mktemp("guarded"), rules) as port:
+        yield port
+
+
+def redis_environment(port: int, user: str = "", password: str = "") -> dict[str, str]:
+    return {
+        "DBAAS_SERVICE_HOST": "127.0.0.1",
+        "DBAAS_SERVICE_PORT": str(port),
+        "DBAAS_SERVICE_USER": user,
+        "DBAAS_SERVICE_PASSWORD": password,
+    }
+
+
+def guarded_environment(port: int) -> dict[str, str]:
+    return redis_environment(port, "holon", "change-me")
 
 
 def redis_store(port: int) -> Sdl:
     return open_store(redis_environment(port))
-
-
-def _answers(port: int) -> bool:
-    try:
-        redis_store(port).close()
-    except NotConnected:
-        return False
-    return True

@@ -1,5 +1,5 @@
-"""One contract for the shared data layer: embedded, Debian's redis-server, and the SDK's methods
-over the API of a running RIC."""
+"""One contract for the shared data layer: embedded, Debian's redis-server open and with the
+documented access rules, and the SDK's methods over the API of a running RIC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from controller.store.errors import NotConnected
 from controller.store.sdl import Sdl, open_store
 from tests.conftest import free_port
-from tests.contract.conftest import redis_store
+from tests.contract.conftest import guarded_environment, redis_environment, redis_store
 from tests.waiting import wait_until
 
 NS = "a*n[s]"
@@ -28,12 +28,14 @@ def _over_the_api(request: pytest.FixtureRequest) -> Any:
     return holon_xapp.Sdl(holon_xapp.Settings(ric.url, token, "operator"))
 
 
-@pytest.fixture(params=["embedded", "redis", "api"])
+@pytest.fixture(params=["embedded", "redis", "guarded", "api"])
 def store(request: pytest.FixtureRequest) -> Iterator[Sdl]:
     if request.param == "embedded":
         made = open_store({})
     elif request.param == "api":
         made = _over_the_api(request)
+    elif request.param == "guarded":
+        made = open_store(guarded_environment(request.getfixturevalue("guarded_port")))
     else:
         made = redis_store(request.getfixturevalue("redis_port"))
     made.remove_all(NS)
@@ -181,3 +183,34 @@ def test_it_says_whether_it_is_active(store: Sdl) -> None:
 def test_redis_that_does_not_answer_is_one_clear_error() -> None:
     with pytest.raises(NotConnected):
         redis_store(free_port())
+
+
+@pytest.mark.parametrize(("user", "password"), [("", ""), ("holon", "guessed"), ("me", "x")])
+def test_a_guarded_redis_refuses_strangers_with_the_next_step(
+    user: str, password: str, guarded_port: int
+) -> None:
+    with pytest.raises(NotConnected, match="DBAAS_SERVICE_PASSWORD") as caught:
+        open_store(redis_environment(guarded_port, user, password))
+    assert "guessed" not in str(caught.value)
+
+
+def test_an_open_redis_is_told_from_a_guarded_one(redis_port: int, guarded_port: int) -> None:
+    made = redis_store(redis_port)
+    assert f"127.0.0.1:{redis_port} lets in anybody" in str(made.exposure)
+    made.close()
+    made = open_store(guarded_environment(guarded_port))
+    assert made.exposure is None
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"DBAAS_SERVICE_PORT": "six"}, "a port number is 1 to 65535"),
+        ({"DBAAS_SERVICE_PORT": "65536"}, "a port number is 1 to 65535"),
+        ({"DBAAS_SERVICE_USER": "holon"}, "without DBAAS_SERVICE_PASSWORD"),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_refused(changes: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        open_store({"DBAAS_SERVICE_HOST": "127.0.0.1", **changes})

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from controller.contracts.decisions import Effect
+from controller.contracts.radio_port import WayCount
+from controller.ric.link_effect import judge_way
 from tests.emulated import plain_forwarding
 from tests.emulated.networks import two_cells
 from tests.emulated.paced_udp import send_and_count
+from tests.waiting import wait_until
 from topologies.air_interface import quality
+from topologies.errors import EmulationError
 from topologies.namespaces import run
 from topologies.radio import powers_dbm
 from topologies.radio_shaper import RadioShaper
@@ -96,6 +102,40 @@ def test_a_limited_scheme_limits_the_packets_until_it_is_lifted(
     updates.adapt("ue1", None)
     updates.update(0.0)
     assert shaper.applied_kbps["ue1", "down"] == rates_kbps[None]
+
+
+def test_a_radio_that_carries_less_than_its_scheme_is_refuted_by_its_packets(
+    net: tuple[Any, RadioShaper],
+) -> None:
+    """Somebody changes the kernel's rate by hand: the shaper's own word for it is another."""
+    testbed, shaper = net
+    stream, user_ip = testbed.service("stream").address, testbed.session_ip("ue1", 1)
+    shaper.set("ue1", 1000, 1000, exactly=True)
+    shaper.confirm("ue1")
+    port = testbed.network.plan.port_of_host("ue1").interface
+    effects = {}
+    for kept_kbps in (1000, 600):
+        rate = f"rate {kept_kbps}kbit ceil {kept_kbps}kbit burst 6000 cburst 6000"
+        run(f"tc class change dev {port} parent 1: classid 1:fffe htb {rate}".split())
+        ends = testbed.netns("edge1"), testbed.netns("ue1"), (user_ip, 7000)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(send_and_count, *ends, 2.0, 3.5, bind_ip=stream)
+            wait_until(lambda: shaper.port("ue1").down.waiting_packets > 10, 3)
+            counts = []
+
+            def count(counts: list[WayCount] = counts) -> bool:
+                counts.append(shaper.port("ue1").down)
+                return counts[-1].taken_at_ns - counts[0].taken_at_ns > 2e9
+
+            wait_until(count, 3)
+            arrived = sending.result()
+        judged = judge_way(5000, counts)
+        effects[kept_kbps] = judged.effect
+        assert judged.detail["delivered_kbps"] == pytest.approx(kept_kbps, rel=TOLERANCE_RATIO)
+        assert arrived.l2_mbps() == pytest.approx(kept_kbps / 1000, rel=TOLERANCE_RATIO)
+    assert effects == {1000: Effect.VERIFIED, 600: Effect.REFUTED}
+    with pytest.raises(EmulationError, match="the downlink of ue1 has 600 kbit/s, not 1000"):
+        shaper.confirm("ue1")
 
 
 def test_the_switch_leaves_the_shaper_alone_when_it_starts_again(

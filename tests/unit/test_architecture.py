@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,16 +35,23 @@ def name_of(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
 
 
-def imports_of(path: Path) -> set[str]:
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """Parsed once: most tests here look at every file."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imports_of(path: Path) -> frozenset[str]:
     """Full names of all modules that a file imports, wherever in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name_of(path)}: relative imports hide the arrows"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def within(module: str, package: str) -> bool:
@@ -135,7 +143,7 @@ def test_files_are_short_and_named_for_what_they_hold(room: str) -> None:
         lines = path.read_text().count("\n")
         assert lines <= MAX_LINES, f"{name_of(path)} has {lines} lines"
         assert path.stem not in VAGUE_NAMES, name_of(path)
-        assert ast.get_docstring(ast.parse(path.read_text())), f"{name_of(path)}: no docstring"
+        assert ast.get_docstring(tree_of(path)), f"{name_of(path)}: no docstring"
 
 
 def test_no_test_sleeps() -> None:
@@ -143,13 +151,12 @@ def test_no_test_sleeps() -> None:
     sleeping = [
         name_of(path)
         for path in (REPOSITORY / "tests").rglob("test_*.py")
-        if any(within(module, "time.sleep") for module in imports_of(path))
-        or "time.sleep(" in _code_of(path)
+        if any(within(module, "time.sleep") for module in imports_of(path)) or _sleeps(path)
     ]
     assert sleeping == []
 
 
-def _code_of(path: Path) -> str:
-    """The calls of a file as text, strings and comments left out."""
-    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
-    return "".join(f"{ast.unparse(call.func)}(" for call in calls)
+def _sleeps(path: Path) -> bool:
+    """Does it call `time.sleep`, strings and comments left out?"""
+    calls = (node.func for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call))
+    return any(ast.unparse(f) == "time.sleep" for f in calls if isinstance(f, ast.Attribute))

@@ -225,17 +225,20 @@ def test_counters_become_rates_from_the_second_sample_on() -> None:
 
 def placebo_events(seed: int, count: int) -> tuple[list[Any], list[Any]]:
     """(true, shuffled) demand of `count` events whose every demand is unique."""
-    placebo, inventory = Placebo(seed), ric_inventory()
+    known = centre()
+    subscription = Subscription("x", Filter(), Placebo(seed).event)
+    known.stream.subscribe(subscription)
     true, shuffled = [], []
     for tick in range(count):
-        known = centre(inventory)
-        subscription = Subscription("x", Filter(), placebo.event)
-        known.stream.subscribe(subscription)
+        at_ns = NOW_NS + tick * PERIOD_NS
         slices = [slice_demand(1, 1000.0 + tick), slice_demand(2, 9000.0 + tick)]
-        known.receive(datagram(slices=slices), edge_ip(0), NOW_NS + 2)
+        aggregate = sample_aggregate(
+            window=WINDOW + tick, completed_at_ns=at_ns, sent_at_ns=at_ns + 1000, slices=slices
+        )
+        known.receive(datagram_of(aggregate), edge_ip(0), at_ns + 2)
         event = json.loads(next_line(subscription))
-        assert event["trace_id"] == TRACE_ID
-        assert (event["completed_at_ns"], event["received_at_ns"]) == (NOW_NS, NOW_NS + 2)
+        assert (event["trace_id"], event["window"]) == (aggregate.trace_id, WINDOW + tick)
+        assert (event["completed_at_ns"], event["received_at_ns"]) == (at_ns, at_ns + 2)
         assert [s["slice_id"] for s in event["slices"]] == [1, 2]
         assert event["slices"][0]["reservation"] == {"min_kbps": 8000, "max_kbps": 20_000}
         true += [s["demand_kbps"] for s in slices]
