@@ -1,4 +1,4 @@
-"""SDK of xApps: subscribe to twins, infer, decide.  Needs requests (with its urllib3) and numpy, nothing else.
+"""SDK of xApps: subscribe to twins, infer, decide.  Needs requests, urllib3 and numpy only.
 
 from holon_xapp import CellEvent, ReservationPlan, Xapp
 
