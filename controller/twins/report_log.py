@@ -67,10 +67,12 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`count` rows of one shape, in the order they came."""
+    """`count` rows of one shape, in the order they came; `first` and `last`: their sequences."""
 
     shape: Shape
     count: int
+    first: int
+    last: int
     packed: bytes
 
 
@@ -192,10 +194,14 @@ class ReportLog:
                 block = _block([r for r in tail if id(r.shape) == shape])
                 blocks, count = (*blocks, block), count + block.count
                 tail = tuple([r for r in tail if id(r.shape) != shape])
-        # Blocks are dropped whole, when the others have `length` reports without them.
+        # Blocks are dropped whole, when there are `length` newer reports without them.
         while blocks and count + len(tail) - blocks[0].count >= length:
+            last = blocks[0].last
+            newer = tuple([r for r in tail if r.sequence > last])
+            if len(newer) + sum(b.count for b in blocks[1:] if b.first > last) < length:
+                break  # a row of a rare shape waits in the tail, or a block began before
             count -= blocks[0].count
-            blocks = blocks[1:]
+            blocks, tail = blocks[1:], newer
         if not blocks and len(tail) > length:
             tail = tail[len(tail) - length :]
         return ReportLog(self.ue_id, length, blocks, tail, count)
@@ -249,7 +255,8 @@ def _as_json(report: UserReport) -> bytes:
 
 def _block(rows: Sequence[Row]) -> Block:
     """Of one shape."""
-    return Block(rows[0].shape, len(rows), pack([row.numbers for row in rows]))
+    sequences = rows[0].sequence, rows[-1].sequence
+    return Block(rows[0].shape, len(rows), *sequences, pack([row.numbers for row in rows]))
 
 
 def _rows(block: Block) -> list[Row]:

@@ -106,6 +106,19 @@ def test_alternating_shapes_are_packed_too() -> None:
     assert log.sequences() == list(range(1, 201))
 
 
+@pytest.mark.parametrize("length", [8, 20, 60])
+def test_the_newest_are_kept_whatever_their_shapes(length: int) -> None:
+    """A first report without its place must not stand for a newer one, nor every third one."""
+    chance = random.Random(length)
+    for rare in (lambda n: n == 2, lambda n: n % 3 == 0, lambda _: chance.random() < 0.1):
+        log = ReportLog("ue1", length)
+        for number in range(1, 301):
+            place = None if rare(number) else (1.0, 2.0)
+            log = log.appended(row_of(report(number, position_m=place)), length)
+            assert log.sequences() == list(range(max(1, number - length + 1), number + 1))
+        assert len(log.tail) + sum(b.count for b in log.blocks) <= length + 2 * TAIL_ROWS_MAX
+
+
 def test_a_minute_of_a_phone_is_a_few_kilobytes() -> None:
     noise = random.Random(1)
     log = ReportLog("ue1", 120)
