@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -130,6 +131,10 @@ def capture(
     print(f"{writer.packets} packets of {prefix} at {', '.join(interfaces)} written to {file}")
 
 
+_LISTENING_WITHIN_S = 5.0
+"""One that does not listen by then has died, and is told of."""
+
+
 class CaptureFile:
     """A pcapng file that several capturing threads write to."""
 
@@ -141,9 +146,11 @@ class CaptureFile:
         for name in interfaces:
             output.write(pcapng.interface_description(name))
 
-    def copy(self, interface_index: int, stream: IO[bytes]) -> None:
-        """Add every packet of a pcap stream, until it ends."""
-        for at_ns, frame, length_bytes in pcapng.packets_of_pcap(stream):
+    def copy(
+        self, interface_index: int, stream: IO[bytes], on_header: Callable[[], object]
+    ) -> None:
+        """Add every packet of a pcap stream, until it ends; `on_header`: it has begun."""
+        for at_ns, frame, length_bytes in pcapng.packets_of_pcap(stream, on_header):
             block = pcapng.enhanced_packet(interface_index, at_ns, frame, length_bytes)
             with self._lock:
                 self._output.write(block)
@@ -156,9 +163,10 @@ def _copy_until_ended(
     duration_s: float | None,
     text: str,
 ) -> None:
-    """Until the time is over, one tcpdump ends, or Ctrl-C."""
+    """Until the time is over, counted from when all listen, one tcpdump ends, or Ctrl-C."""
+    listening = threading.Semaphore(0)
     threads = [
-        threading.Thread(target=writer.copy, args=(index, capture.stdout))
+        threading.Thread(target=writer.copy, args=(index, capture.stdout, listening.release))
         for index, capture in enumerate(captures)
     ]
     for thread in threads:
@@ -166,6 +174,8 @@ def _copy_until_ended(
     if duration_s is None:
         terminal.step(f"{text}; Ctrl-C ends it")
     try:
+        for _ in captures:
+            listening.acquire(timeout=_LISTENING_WITHIN_S)
         terminal.wait_with_progress(
             text, duration_s, finished=lambda: any(c.poll() is not None for c in captures)
         )

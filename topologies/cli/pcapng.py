@@ -8,7 +8,7 @@ Source: IETF draft-ietf-opsawg-pcapng, sections 4.1 to 4.3.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 LINKTYPE_ETHERNET = 1
@@ -55,16 +55,20 @@ def enhanced_packet(interface_index: int, at_ns: int, frame: bytes, length_bytes
     return _block(ENHANCED_PACKET, head + _padded(frame))
 
 
-def packets_of_pcap(stream: IO[bytes]) -> Iterator[tuple[int, bytes, int]]:
+def packets_of_pcap(
+    stream: IO[bytes], on_header: Callable[[], object] = lambda: None
+) -> Iterator[tuple[int, bytes, int]]:
     """(time in ns, frame, length on the wire) of a nanosecond pcap stream, as it arrives.
 
-    A record torn by the writer's end is left out. Raises ValueError for another format.
+    `on_header`: called once the stream has begun, from when on its writer listens. A record
+    torn by the writer's end is left out. Raises ValueError for another format.
     """
     header = stream.read(PCAP_HEADER.size)
     if not header:
         return
     if len(header) < PCAP_HEADER.size or PCAP_HEADER.unpack(header)[0] != PCAP_NANOSECOND_MAGIC:
         raise ValueError("not a little-endian pcap stream with nanosecond times")
+    on_header()
     while len(record := stream.read(PCAP_RECORD.size)) == PCAP_RECORD.size:
         seconds, nanoseconds, captured, original = PCAP_RECORD.unpack(record)
         frame = stream.read(captured)
