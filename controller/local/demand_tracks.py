@@ -7,7 +7,6 @@ Plain numbers, 12 bytes a report and slice: as objects they were 650, and most o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from controller.contracts.twin_messages import UserReport
 from controller.local.admission import Roster
 from controller.local.aggregation import UserSample, sample_of
-from controller.local.timed_rows import FloatArray, TimedRows
+from controller.local.timed_rows import FloatArray, TimedRows, shared
 
 KEPT = 128
 KEPT_NS = 60_000_000_000
@@ -53,7 +52,7 @@ class _Track:
         rows, slices, end_ns = self.rows, sample.slices, sample.window_end_ns
         rows.forget_before(end_ns - KEPT_NS)
         if rows.names != (named := tuple(slices)):
-            rows.change_names(_shared(named))
+            rows.change_names(shared(named))
         rows.append(end_ns, (period_ns // 1_000_000,), [s.demand_kbps for s in slices.values()])
         if len(rows.numbers) > KEPT * rows.width:
             rows.keep_newest(KEPT)
@@ -82,12 +81,6 @@ class _Track:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-@lru_cache(maxsize=1024)
-def _shared(slice_ids: tuple[int, ...]) -> tuple[int, ...]:
-    """Users of the same slices share them."""
-    return slice_ids
 
 
 _UNKNOWN = _Track()

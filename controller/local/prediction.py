@@ -9,7 +9,7 @@ its forecasts are worth.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,6 @@ from controller.local.pending import HORIZON_NS, Forecast
 from controller.local.scoring import Scores
 from controller.local.timed_rows import FloatArray
 from controller.local.tracks import Track
-from controller.twins.level_one import UserTwin
 from controller.twins.predictions import Prediction
 
 MOBILITY, DEMAND = "mobility_forecast", "demand_forecast"
@@ -188,15 +187,3 @@ class Predictor:
             return Demands(np.empty((0, len(DEMAND_QUANTILES))))
         (quantiles,) = self._demand(history=history)
         return Demands(quantiles * scale_kbps)
-
-
-def with_wanted(
-    twin: UserTwin, predicted: Mapping[str, Prediction], is_wanted: Callable[[str], bool]
-) -> UserTwin:
-    """The twin with those of the forecasts, new and held, that its model asks for."""
-    kept = {
-        name: p
-        for name, p in {**twin.predicted, **predicted}.items()
-        if is_wanted(name) and twin.names(name)
-    }
-    return twin._replace(predicted=kept)

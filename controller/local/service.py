@@ -30,7 +30,7 @@ from controller.local.exchange import Exchange
 from controller.local.handover_requests import HandoverRequests
 from controller.local.model_control import GREETING_PERIOD_S, ModelControl, read_overrides
 from controller.local.onnx_model import load_model
-from controller.local.prediction import DEMAND, MOBILITY, Predictor, with_wanted
+from controller.local.prediction import DEMAND, MOBILITY, Predictor
 from controller.local.reaction import Observations
 from controller.local.representation import Representation
 from controller.local.silence import is_gone
@@ -43,6 +43,7 @@ from controller.twins.level_one import (
     age_ms,
     history_documents,
     merge_attachment,
+    merge_predictions,
     merge_report,
     twin_document,
     twin_summary,
@@ -204,7 +205,7 @@ class LocalController:
         capacity_kbps = {u: self._capacity_kbps[a[0]] for u, a in serving.items() if a is not None}
         for ue_id, predicted in self.predictor.predict(capacity_kbps, now_ns):
             model = self.models.settings(ue_id)
-            self.twins[ue_id] = with_wanted(self.twins[ue_id], predicted, model.predicts)
+            self.twins[ue_id] = merge_predictions(self.twins[ue_id], predicted, model.predicts)
 
     # -- who is here --------------------------------------------------------
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.contracts.twin_messages import UserReport
 from controller.local.pending import Pending
-from controller.local.timed_rows import SAME_MS, FloatArray, TimedRows
+from controller.local.timed_rows import SAME_MS, FloatArray, TimedRows, shared
 
 KEPT_S = 14.0
 """A little more than the longest history a model reads (10 s)."""
@@ -26,12 +26,6 @@ def downlink_kbps(report: UserReport) -> dict[str, float]:
         if not flow.up:
             demand[flow.service] = demand.get(flow.service, 0.0) + flow.demand_kbps
     return demand
-
-
-@lru_cache(maxsize=1024)
-def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Users of the same services share their names."""
-    return names
 
 
 @lru_cache
@@ -95,13 +89,13 @@ class Track:
         from_x, from_y = self._from_m
         rows.append(at_ns, (place_m[0] - from_x, place_m[1] - from_y), demand.values())
         if len(self.services) != len(named) or not {*named} >= {*self.services}:
-            self.services = _shared(tuple(sorted(named)))
+            self.services = shared(tuple(sorted(named)))
 
     def _change_services(self, named: tuple[str, ...]) -> None:
         """These, and those of others that were asked for lately."""
         rows = self._rows
         held = dict.fromkeys((*named, *(s for s in rows.names if rows.column(s).any())))
-        if (names := _shared(tuple(held))) != rows.names:
+        if (names := shared(tuple(held))) != rows.names:
             rows.change_names(names)
 
     def positions_m(self, step_s: float, count: int) -> FloatArray:

@@ -7,7 +7,7 @@ twins is `controller/local`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -184,9 +184,17 @@ def merge_attachment(twin: UserTwin, cell_id: str, at_ns: int) -> UserTwin:
     return twin._replace(kept={**twin.kept, "connectivity.serving_cell": serving})
 
 
-def merge_predictions(twin: UserTwin, predicted: Mapping[str, Prediction]) -> UserTwin:
-    """The twin with these forecasts, and none of attributes it no longer has."""
-    kept = {n: p for n, p in {**twin.predicted, **predicted}.items() if twin.names(n)}
+def merge_predictions(
+    twin: UserTwin,
+    predicted: Mapping[str, Prediction],
+    is_wanted: Callable[[str], bool] = lambda _: True,
+) -> UserTwin:
+    """The twin with those forecasts, new and held, that are wanted and of attributes it has."""
+    kept = {
+        name: p
+        for name, p in {**twin.predicted, **predicted}.items()
+        if is_wanted(name) and twin.names(name)
+    }
     return twin._replace(predicted=kept)
 
 

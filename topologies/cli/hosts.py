@@ -132,7 +132,7 @@ def capture(
 
 
 _LISTENING_WITHIN_S = 5.0
-"""One that does not listen by then has died, and is told of."""
+"""Then the time counts all the same."""
 
 
 class CaptureFile:
@@ -165,8 +165,13 @@ def _copy_until_ended(
 ) -> None:
     """Until the time is over, counted from when all listen, one tcpdump ends, or Ctrl-C."""
     listening = threading.Semaphore(0)
+
+    def copy(index: int, stream: IO[bytes]) -> None:
+        writer.copy(index, stream, listening.release)
+        listening.release()  # one that died without listening is not waited for
+
     threads = [
-        threading.Thread(target=writer.copy, args=(index, capture.stdout, listening.release))
+        threading.Thread(target=copy, args=(index, capture.stdout))
         for index, capture in enumerate(captures)
     ]
     for thread in threads:
