@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from controller.contracts.decisions import Confirmation
@@ -23,6 +23,7 @@ from controller.errors import (
 )
 from controller.functions import Functions, with_functions
 from controller.handover import HandoverMode
+from controller.htb_classes import HtbClasses
 from controller.intent_documents import attach_document, reserve_document, restored
 from controller.journal import Journal
 from controller.metering import share_kbps
@@ -69,7 +70,8 @@ class Enforcer:
         self._database = SwitchDatabase(run.ovsdb_socket)
         self._control = SwitchControl(run.ovs)
         self.functions = Functions(run, self._switches, self._settle, self.migrations.used_bytes)
-        self._queues = PortQueues(self._database, self._control)
+        self._classes = HtbClasses(f"/run/netns/{run.namespace}")
+        self._queues = PortQueues(self._database, self._classes)
         self._queues_in_doubt: set[str] = set()
         self._moves = Moves(self._switches)
         self._slices = SliceChanges(inventory, self._switches, self._apply_queues)
@@ -95,6 +97,7 @@ class Enforcer:
         await self._moves.stop()
         self._journal.close()
         self._ryu.close()
+        self._classes.close()
         await self._database.close()
         await self._control.close()
 
@@ -129,10 +132,12 @@ class Enforcer:
         detail = f"{applied.rows} queues set on {len(wanted)} ports"
         return Confirmation(switch="queues", confirmed=True, detail=detail)
 
-    async def _apply_queues(self, wanted: Mapping[str, Queues]) -> Applied | str:
-        """The reason when it failed; the ports are then in doubt."""
+    async def _apply_queues(
+        self, wanted: Mapping[str, Queues], first: Awaitable[object] | None = None
+    ) -> Applied | str:
+        """The reason when it failed; the ports are then in doubt. `first`: see `PortQueues`."""
         try:
-            return await self._queues.apply(wanted)
+            return await self._queues.apply(wanted, first)
         except (SwitchDatabaseError, NotConfirmedError) as error:
             self._queues_in_doubt.update(wanted)
             return str(error)
@@ -239,11 +244,10 @@ class Enforcer:
         self, cell: Cell, before: NetworkState, after: NetworkState
     ) -> EnforcementResult:
         change = meter_change(self.network, cell, before, after)
-        answers, applied = await asyncio.gather(
-            self._switches.send({cell.switch: change}, "reserve"),
-            self._apply_queues(cell_queues(self.network, after, cell)),
-        )
-        answer = answers[cell.switch]
+        sending = asyncio.create_task(self._switches.send({cell.switch: change}, "reserve"))
+        await asyncio.sleep(0)  # it is on its way while the kernel's classes are set
+        applied = await self._apply_queues(cell_queues(self.network, after, cell), first=sending)
+        answer = (await sending)[cell.switch]
         failed = isinstance(applied, str)
         words = f"queues: {applied}" if isinstance(applied, str) else f"{applied.rows} queues set"
         confirmation = Confirmation(

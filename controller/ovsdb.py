@@ -2,7 +2,7 @@
 
 Spoken directly with asyncio instead of through the `ovs` package's IDL: the IDL
 wants a polling thread of its own and a replica of every table, and all that is
-needed here is transact, one monitored cell, and `qos/show`.
+needed here is transact, one monitored cell, and a few commands.
 """
 
 from __future__ import annotations
@@ -173,11 +173,15 @@ class SwitchDatabase:
         *results, _, selected = await self.transact([*operations, *counted])
         return results, int(selected["rows"][0]["next_cfg"])
 
+    def has_applied(self, number: int) -> bool:
+        """Has vswitchd said so?"""
+        return self._applied >= number
+
     async def until_applied(self, number: int) -> None:
         """Until vswitchd said so. Raises `SwitchDatabaseError` when not within `TIMEOUT_S`."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                while self._applied < number:
+                while not self.has_applied(number):
                     if not self._rpc.connected:
                         raise SwitchDatabaseError(f"{self._path}: connection lost")
                     self._changed.clear()

@@ -1,12 +1,12 @@
 """Queue rows of OVSDB: what has to be done to a port's tree, and how its rates are read.
 
-Pure: operations as RFC 7047 has them go out, rows and texts come in.
+Pure: operations as RFC 7047 has them go out, rows come in.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,11 @@ class Edit:
     inserted: Mapping[int, int]
     rows: int
 
+    @property
+    def changes_rates_only(self) -> bool:
+        """No queue comes and none goes."""
+        return self.wanted.keys() == self.tree.own().keys()
+
     def after(self, results: list[dict[str, Any]]) -> Tree:
         """The tree once the operations were committed with these results."""
         fixed = {i: r for i, r in self.tree.rows.items() if i in FIXED_QUEUE_IDS}
@@ -43,16 +48,6 @@ class Edit:
         new = {i: results[n]["uuid"][1] for n, i in self.inserted.items()}
         configs = {i: self.tree.configs[i] for i in fixed} | dict(self.wanted)
         return Tree(self.tree.qos, {**fixed, **kept, **new}, configs)
-
-
-def differences(wanted: Mapping[str, Queues], shown: Iterable[str]) -> list[str]:
-    """Ports whose classes, as `qos/show` tells them, are not these; a line each."""
-    found = []
-    for (interface, queues), text in zip(wanted.items(), shown, strict=True):
-        kernel = {i: r for i, r in parse_qos_show(text).items() if i not in FIXED_QUEUE_IDS}
-        if kernel != dict(queues):
-            found.append(f"{interface}: wrote queues {queues}, the kernel has {kernel}")
-    return found
 
 
 def edit_of(interface: str, tree: Tree, queues: Queues) -> Edit:
@@ -117,15 +112,3 @@ def rates_of(config: Mapping[str, str]) -> QueueRates:
         int(config.get("max-rate", 0)) // 1000,
         int(config.get("priority", 0)),
     )
-
-
-def parse_qos_show(text: str) -> dict[int, QueueRates]:
-    """Queue id -> rates in the answer of `qos/show` (\"Default\" is queue 0)."""
-    found: dict[int, QueueRates] = {}
-    for block in re.split(r"\n(?=Queue \d+:|Default:)", text)[1:]:
-        title, _, rest = block.partition(":")
-        queue_id = 0 if title == "Default" else int(title.split()[1])
-        config = dict(re.findall(r"^\s*([a-z-]+): (\S+)$", rest, re.M))
-        # A ceiling equal to the guarantee is not shown.
-        found[queue_id] = rates_of({"max-rate": config.get("min-rate", "0"), **config})
-    return found

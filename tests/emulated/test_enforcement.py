@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from controller.contracts.addressing import GATEWAY_MAC, session_ip
+from controller.contracts.queue_tree import QueueRates
 from controller.counters import Counters
 from controller.enforcement import Enforcer
 from controller.errors import EnforcementError, ReservationError, UnknownTargetError
@@ -44,7 +45,7 @@ from tests.emulated.enforced import (
 from tests.emulated.networks import two_cells
 from tests.emulated.paced_udp import HEADER_BYTES, Arrivals, in_processes, send_and_count
 from tests.waiting import wait_until
-from topologies.namespaces import socket_in
+from topologies.namespaces import run, socket_in
 
 RATE_TOLERANCE_RATIO = 0.05
 RECONCILE_WITHIN_S = 5.0
@@ -213,6 +214,47 @@ class TestReserve:
             ["tc", "class", "show", "dev", "ap1_1"], capture_output=True, text=True, check=True
         ).stdout
         assert re.search(r"htb 1:6 .*prio \d rate 3Mbit ceil 6Mbit", classes), classes
+
+    def test_the_kernel_has_it_at_once_and_vswitchd_changes_nothing_of_it(
+        self, net: Enforced
+    ) -> None:
+        """While vswitchd stands still nobody but the Enforcer can have set the classes."""
+        classes, database = net.enforcer._classes, net.enforcer._database
+        wanted = queue_rates(net.enforcer.network, net.enforcer.state)["ap1_1"]
+        changed = {
+            i: replace(rates, min_kbps=rates.min_kbps - 8, max_kbps=rates.max_kbps - 8)
+            for i, rates in wanted.items()
+        }
+
+        async def apply(queues: Mapping[int, QueueRates]) -> int:
+            await net.enforcer._queues.apply({"ap1_1": queues})
+            return net.enforcer._queues._committed
+
+        net.run(database.until_applied(net.enforcer._queues._committed))
+        os.kill(net.testbed.ovs.vswitchd_pid, signal.SIGSTOP)
+        try:
+            number = net.run(apply(changed))
+            at_once = classes._dump("ap1_1")
+            assert not database.has_applied(number)
+        finally:
+            os.kill(net.testbed.ovs.vswitchd_pid, signal.SIGCONT)
+        net.run(database.until_applied(number))
+        assert classes._dump("ap1_1") == at_once
+        assert {i: at_once[i][1].rates for i in changed} == changed
+        net.run(apply(wanted))
+        assert net.run(differs(net.enforcer)) == []
+
+    def test_a_class_somebody_changed_or_removed_comes_back(self, net: Enforced) -> None:
+        wanted = queue_rates(net.enforcer.network, net.enforcer.state)["ap1_1"]
+        queue_id = next(iter(wanted))
+        change = f"class change dev ap1_1 classid 1:{queue_id + 1:x} htb rate 7mbit"
+        for meddling in (change, f"class delete dev ap1_1 classid 1:{queue_id + 1:x}"):
+            run(["tc", *meddling.split()])
+            assert dict(net.enforcer._classes.rates("ap1_1")).get(queue_id) != wanted[queue_id]
+            net.watch_until(
+                lambda: net.enforcer._classes.rates("ap1_1").get(queue_id) == wanted[queue_id],
+                RECONCILE_WITHIN_S,
+            )
 
     def test_traffic_keeps_to_the_ceiling(self, net: Enforced) -> None:
         for ceiling_kbps in (4000, 8000):

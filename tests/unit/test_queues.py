@@ -1,4 +1,4 @@
-"""Queues: the intent from reservations, and vswitchd's view of the kernel read back."""
+"""Queues: the intent from reservations, and the rows they become."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from controller.contracts.slices import TrafficClass
 from controller.errors import ReservationError, UnknownTargetError
 from controller.network_state import initial_state
 from controller.network_view import network_of
-from controller.queue_rows import parse_qos_show
 from controller.queues import queue_rates
 from controller.reservations import admitted, headroom, queue_diff
 from tests.emulated.networks import two_cells
@@ -20,28 +19,6 @@ INVENTORY = planned_inventory(two_cells())
 NETWORK = network_of(INVENTORY)
 ELASTIC, REAL_TIME = TrafficClass.ELASTIC, TrafficClass.REAL_TIME
 VIDEO_QUEUE, CONTROL_QUEUE = 5, 10
-QOS_SHOW = """QoS: ap1_1 linux-htb
-max-rate: 20000000
-
-Default:
-  burst: 12512
-  min-rate: 999000
-  max-rate: 1000000
-  tx_packets: 0
-
-Queue 10:
-  burst: 12512
-  priority: 2
-  min-rate: 2000000
-  tx_packets: 7
-  tx_errors: 0
-
-Queue 5:
-  burst: 12512
-  priority: 3
-  min-rate: 8000000
-  max-rate: 16000000
-"""
 
 
 def reservation(slice_id: int, traffic_class: TrafficClass, low: int, high: int) -> Reservation:
@@ -132,15 +109,7 @@ class TestAdmission:
         assert diff["ap1_1"]["5"]["after"]["min_kbps"] == 1000
 
 
-class TestReadBack:
-    def test_the_switch_s_own_view_is_understood(self) -> None:
-        shown = parse_qos_show(QOS_SHOW)
-        assert shown[0] == QueueRates(999, 1000, 0)
-        assert shown[VIDEO_QUEUE] == QueueRates(8000, 16000, 3)
-
-    def test_a_ceiling_equal_to_the_guarantee_is_not_shown_and_still_read(self) -> None:
-        assert parse_qos_show(QOS_SHOW)[CONTROL_QUEUE] == QueueRates(2000, 2000, 2)
-
+class TestRows:
     def test_row_and_intent_agree(self) -> None:
         row = queue_row(QueueRates(8000, 16000, 3))
         assert row == {
