@@ -14,35 +14,30 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from controller.contracts import rtnetlink
 from controller.contracts.queue_tree import QueueRates, queue_row
 from controller.errors import SwitchDatabaseError
 from controller.queues import Queues
 from controller.ric.netns import make_in_namespace
 
-_RTM_NEWTCLASS, _RTM_GETTCLASS = 40, 42
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 1, 4, 0x300
 _TCA_KIND, _TCA_OPTIONS, _TCA_HTB_PARMS = 1, 2, 1
 _SIOCGIFINDEX, _SIOCGIFMTU, _IFNAMSIZ = 0x8933, 0x8921, 16
-_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
-_TCMSG = struct.Struct("=BBHiIII")  # family, padding twice, ifindex, handle, parent, info
-_ATTRIBUTE = struct.Struct("=HH")  # length, type
-_PARMS = struct.Struct("=BBHhHI BBHhHI IIIII".replace(" ", ""))
+_PARMS = struct.Struct("=" + 2 * "BBHhHI" + "IIIII")
 """tc_htb_opt: tc_ratespec of the rate and of the ceiling (cell_log, linklayer, overhead,
 cell_align, mpu, rate), buffer, cbuffer, quantum, level, prio."""
+_KEPT = itemgetter(5, 11, 12, 13, 16)
+"""Both rates, both buffers, priority."""
 _LINKLAYER_ETHERNET = 1
 _LEAST_MPU_BYTES = 64
-_TYPE_MASK = 0x3FFF
-"""Without NLA_F_NESTED."""
 _KIND = b"htb\0"
 _MAJOR = 1
 _RECEIVE_BYTES = 1 << 18
 _ANSWER_TIMEOUT_S = 2.0
-_LAST_OF_AN_ANSWER = (_NLMSG_ERROR, _NLMSG_DONE)
-_TC_H_ROOT = 0xFFFFFFFF
+_LAST_OF_AN_ANSWER = (rtnetlink.ERROR, rtnetlink.DONE)
 _MOST_RATE = 0xFFFFFFFF
 """Bytes a second that fit the message; what is faster is left to vswitchd."""
 _PSCHED = Path("/proc/net/psched")
@@ -86,56 +81,26 @@ def class_message(ifindex: int, handle: int, parent: int, wanted: HtbClass) -> b
         0, _LINKLAYER_ETHERNET, 0, 0, _LEAST_MPU_BYTES, wanted.ceiling,
         wanted.buffer, wanted.ceiling_buffer, 0, 0, wanted.priority,
     )  # fmt: skip
-    options = _attribute(_TCA_HTB_PARMS, parms)
-    body = _TCMSG.pack(socket.AF_UNSPEC, 0, 0, ifindex, handle, parent, 0)
-    body += _attribute(_TCA_KIND, _KIND) + _attribute(_TCA_OPTIONS, options)
-    return _message(_RTM_NEWTCLASS, _NLM_F_ACK, body)
+    options = rtnetlink.attribute(_TCA_HTB_PARMS, parms)
+    body = rtnetlink.TRAFFIC_CONTROL.pack(socket.AF_UNSPEC, 0, 0, ifindex, handle, parent, 0)
+    body += rtnetlink.attribute(_TCA_KIND, _KIND) + rtnetlink.attribute(_TCA_OPTIONS, options)
+    return rtnetlink.message(rtnetlink.NEW_CLASS, rtnetlink.ACKNOWLEDGE, body)
 
 
 def classes_in(datagram: bytes) -> Iterator[tuple[int, int, HtbClass]]:
     """(handle, parent, class) of the HTB classes that a part of a dump tells of."""
-    for kind, body in messages(datagram):
-        if kind != _RTM_NEWTCLASS:
+    for kind, body in rtnetlink.messages(datagram):
+        if kind != rtnetlink.NEW_CLASS:
             continue
-        _, _, _, _, handle, parent, _ = _TCMSG.unpack_from(body)
-        found = dict(_attributes(body[_TCMSG.size :]))
+        _, _, _, _, handle, parent, _ = rtnetlink.TRAFFIC_CONTROL.unpack_from(body)
+        found = dict(rtnetlink.attributes(body[rtnetlink.TRAFFIC_CONTROL.size :]))
         if found.get(_TCA_KIND) != _KIND:
             continue
-        parms = dict(_attributes(found[_TCA_OPTIONS])).get(_TCA_HTB_PARMS, b"")
-        *_, rate = _PARMS.unpack_from(parms)[:6]
-        ceiling, buffer, ceiling_buffer, _, _, priority = _PARMS.unpack_from(parms)[11:]
+        options = dict(rtnetlink.attributes(found[_TCA_OPTIONS]))
+        rate, ceiling, buffer, ceiling_buffer, priority = _KEPT(
+            _PARMS.unpack_from(options[_TCA_HTB_PARMS])
+        )
         yield handle, parent, HtbClass(rate, ceiling, buffer, ceiling_buffer, priority)
-
-
-def messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, body) of the messages of a netlink datagram."""
-    at = 0
-    while at + _HEADER.size <= len(datagram):
-        length, kind, *_ = _HEADER.unpack_from(datagram, at)
-        if length < _HEADER.size:
-            return
-        yield kind, datagram[at + _HEADER.size : at + length]
-        at += (length + 3) & ~3
-
-
-def _attributes(body: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, at)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & _TYPE_MASK, body[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    length = _ATTRIBUTE.size + len(value)
-    return _ATTRIBUTE.pack(length, kind) + value + b"\0" * (-length % 4)
-
-
-def _message(kind: int, flags: int, body: bytes) -> bytes:
-    flags |= _NLM_F_REQUEST
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body
 
 
 class HtbClasses:
@@ -195,12 +160,12 @@ class HtbClasses:
             if error.errno == errno.ENODEV:
                 return {}
             raise
-        body = _TCMSG.pack(socket.AF_UNSPEC, 0, 0, index, 0, 0, 0)
-        answers = self._ask([_message(_RTM_GETTCLASS, _NLM_F_DUMP, body)])
+        body = rtnetlink.TRAFFIC_CONTROL.pack(socket.AF_UNSPEC, 0, 0, index, 0, 0, 0)
+        answers = self._ask([rtnetlink.message(rtnetlink.GET_CLASS, rtnetlink.DUMP, body)])
         return {
             (handle & 0xFFFF) - 1: (parent, found)
             for handle, parent, found in classes_in(answers)
-            if parent != _TC_H_ROOT
+            if parent != rtnetlink.NO_PARENT
         }
 
     def _change(self, changes: Iterable[bytes]) -> None:
@@ -216,13 +181,13 @@ class HtbClasses:
             while left:
                 datagram = opened.recv(_RECEIVE_BYTES)
                 answers += datagram
-                left -= sum(kind in _LAST_OF_AN_ANSWER for kind, _ in messages(datagram))
+                left -= sum(kind in _LAST_OF_AN_ANSWER for kind, _ in rtnetlink.messages(datagram))
         except OSError:
             self.close()  # what is still on its way answers nobody's question
             raise
-        for kind, body in messages(answers):
+        for kind, body in rtnetlink.messages(answers):
             number = -int.from_bytes(body[:4], "little", signed=True)
-            if kind == _NLMSG_ERROR and number:
+            if kind == rtnetlink.ERROR and number:
                 raise OSError(number, os.strerror(number))
         return answers
 

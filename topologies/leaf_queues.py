@@ -18,11 +18,11 @@ import os
 import re
 import select
 import socket
-import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from controller.contracts import rtnetlink
 from topologies.errors import CommandError
 from topologies.namespaces import run
 from topologies.traffic.packet_filter import (
@@ -35,11 +35,7 @@ from topologies.traffic.packet_filter import (
 )
 
 RTMGRP_TC = 8
-_RTM_NEWTCLASS = 40
-_TC_H_ROOT = 0xFFFFFFFF
-_NLMSG_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
-_TCMSG = struct.Struct("=BBHiIII")  # family, padding twice, ifindex, handle, parent, info
-_TYPE_OFFSET, _LEAF_OFFSET = 4, _NLMSG_HEADER.size + 16
+_TYPE_OFFSET, _LEAF_OFFSET = 4, rtnetlink.HEADER.size + 16
 _RECEIVE_BYTES = 1 << 16
 _GATHER_S = 0.001
 _BARE_CLASS = re.compile(r"^class htb (1:[0-9a-f]+) parent \S+ (?!leaf )", re.MULTILINE)
@@ -57,15 +53,9 @@ class NewClass:
 
 def new_classes(datagram: bytes) -> Iterator[NewClass]:
     """The RTM_NEWTCLASS messages of a netlink datagram (rtnetlink(7))."""
-    at = 0
-    while at + _NLMSG_HEADER.size <= len(datagram):
-        length, kind, *_ = _NLMSG_HEADER.unpack_from(datagram, at)
-        if length < _NLMSG_HEADER.size:
-            return
-        if kind == _RTM_NEWTCLASS:
-            fields = _TCMSG.unpack_from(datagram, at + _NLMSG_HEADER.size)
-            yield NewClass(*fields[3:])
-        at += (length + 3) & ~3
+    for kind, body in rtnetlink.messages(datagram):
+        if kind == rtnetlink.NEW_CLASS:
+            yield NewClass(*rtnetlink.TRAFFIC_CONTROL.unpack_from(body)[3:])
 
 
 def bare_classes_only(opened: socket.socket) -> None:
@@ -74,7 +64,9 @@ def bare_classes_only(opened: socket.socket) -> None:
     vswitchd sets every class of every port again whenever its configuration changes: without
     this, dozens of messages a decision woke us while others were at work on it.
     """
-    kind = socket.htons(_RTM_NEWTCLASS)  # a filter loads as from a network, netlink has the host's
+    kind = socket.htons(
+        rtnetlink.NEW_CLASS
+    )  # a filter loads as from a network, netlink has the host's
     attach(
         opened,
         [
@@ -143,7 +135,9 @@ class LeafQueues:
         return [
             (self._names[c.interface_index], f"1:{c.handle & 0xFFFF:x}")
             for c in new_classes(datagram)
-            if c.interface_index in self._names and c.leaf_handle == 0 and c.parent != _TC_H_ROOT
+            if c.interface_index in self._names
+            and c.leaf_handle == 0
+            and c.parent != rtnetlink.NO_PARENT
         ]
 
     def _graft(self, classes: Sequence[tuple[str, str]]) -> None:

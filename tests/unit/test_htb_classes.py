@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.contracts.queue_tree import LEAST_RATE_KBPS, QueueRates
+from controller.contracts.rtnetlink import messages
 from controller.htb_classes import (
     HtbClass,
     class_message,
     class_of,
     classes_in,
-    messages,
     ticks_per_s,
 )
 
