@@ -103,7 +103,7 @@ def test_late_probes_invalidate() -> None:
 
 
 def test_unbalanced_slices_invalidate_with_numbers() -> None:
-    balance = Balance((1, 15), "hosts", 100, 90, 3, 4, 2, 0)
+    balance = Balance((1, 15), 100, 90, 3, 4, 2, 0)
     (reason,) = validity(load(), PUNCTUAL, [balance])["reasons"]
     assert reason.startswith("3 packets of slice 1 and 15 are unaccounted for: 100 sent")
     assert "2 refused by sending hosts" in reason
