@@ -19,7 +19,7 @@ from tests.emulated.networks import two_cells
 from tests.waiting import wait_until
 from topologies import namespaces
 from topologies.plan import PlannedHost
-from topologies.polling import polling_order, stage
+from topologies.polling import stage
 
 pytestmark = pytest.mark.emulated
 
@@ -97,8 +97,3 @@ def one_round(
         ends[port].send((header + port.encode()).ljust(60, b"\0"))
     os.kill(net.ovs.vswitchd_pid, signal.SIGCONT)
     return came_out(listener, bridges, len(ends))
-
-
-def test_no_port_is_forgotten() -> None:
-    for count in (1, 2, 3, 8, 9, 40, 300):
-        assert sorted(polling_order(count)) == list(range(count))
