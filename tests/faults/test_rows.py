@@ -101,7 +101,7 @@ def test_flows_for_debugging_are_left_alone_and_told(live: Live, base: Base) -> 
     live.await_as_before(base.program, SAME_WITHIN_S)
 
 
-MEASURED_S = 3
+MEASURED_S = 2
 PAIRS = 3
 STRANGERS_PAUSE_S = 0.01
 
