@@ -3,6 +3,10 @@
 On a running testbed, by its API: the time is the caller's, from request to answer, when
 every switch, queue and host has confirmed.  Other slices' delay and lost probes
 while slices come and go are compared with the same seconds of a run without.
+
+The real-time slice is held to losing nothing, so it must not ask for more than it has: `crossroads`
+is made so that its cars want 2.9 Mbit/s of the 0.75 that the static split gives them in one cell,
+and then the slice's own meter takes what is over, slices that come and go or not.
 """
 
 from __future__ import annotations
@@ -27,6 +31,10 @@ CREATE_ASKED_MS = 100.0
 START_S = 5.0
 PAUSE_S = 0.15
 """Between two changes; faster than anybody decides, slow enough for others to be seen."""
+WITHIN_ITS_RESERVATION = {
+    "crossroads": "traffic.sharing.demand={shape: constant, mbps: 0.24}",
+}
+"""Scenario -> what keeps its real-time slice's demand within the static split, everywhere."""
 SPEC = {
     "name": "bench",
     "s_nssai": {"sst": 1, "sd": "00be4c"},
@@ -129,7 +137,8 @@ def measured(
     scenario: str, policy: str, name: str, work: Callable[[Northbound], T]
 ) -> tuple[T, dict[str, Any]]:
     """A testbed of its own; `work` runs in the window that begins at `START_S` of the scenario."""
-    testbed("up", scenario, "--policy", policy)
+    fitting = WITHIN_ITS_RESERVATION.get(scenario)
+    testbed("up", scenario, "--policy", policy, *(["--set", fitting] if fitting else []))
     try:
         run = running()
         while rpc.call(run.emulation_socket, "status")["t_s"] < START_S:
@@ -187,14 +196,16 @@ def main() -> int:
     create_ms = figures["changes"]["create"]["p99_ms"]
     real_time = [o for o in figures["others"] if o["name"] == "urllc"] or figures["others"]
     lost = sum(item["probes_lost"] for item in real_time)
+    lost_quiet = sum(item["probes_lost_quiet"] for item in real_time)
     figures["verdict"] = {
         "create_p99_ms": create_ms,
         "create_within_asked": create_ms <= CREATE_ASKED_MS,
         "real_time_probes_lost": lost,
+        "real_time_probes_lost_quiet": lost_quiet,
     }
     print(figures["verdict"], figures["validity"]["verdict"])
     print(f"written to {write('lifecycle', figures)}")
-    return 0 if create_ms <= CREATE_ASKED_MS and lost == 0 else 1
+    return 0 if create_ms <= CREATE_ASKED_MS and lost == lost_quiet == 0 else 1
 
 
 if __name__ == "__main__":

@@ -213,7 +213,7 @@ def sample_evidence(**changes: Any) -> Evidence:
             handover(33.0, "ap1"),
         ],
         "switches": SwitchCounts(
-            slices={s: SwitchTotals(0, 0, 0, lost[s] if s != 15 else 0) for s in lost},
+            slices={s: SwitchTotals(0, lost[s] if s != 15 else 0) for s in lost},
             shared=[SharedQueueDrops(frozenset({15}), lost[15])],
         ),
         "twins": {

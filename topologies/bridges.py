@@ -1,4 +1,4 @@
-"""The switches' configuration as one ovs-vsctl transaction: bridges, ports, queue trees.
+"""The switches' configuration as ovs-vsctl transactions: bridges, ports, queue trees.
 
 Pure: a plan in, arguments out.  Ports keep the numbers of the plan, bridges
 their dpids; a port with a rate gets its QoS row here, once, with the fixed
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from controller.contracts.inventory import Port, Switch
 from controller.contracts.queue_tree import fixed_queues, queue_row
 from topologies.plan import Plan
+from topologies.polling import creation_batches
 
 CONTROLLER_RATE_PPS = 200
 """PACKET_INs a second at most: a flood must not drown the controller."""
@@ -30,17 +31,37 @@ def transaction(
 
     `datapath_type`: "netdev" (userspace) or "system" (kernel).
     """
+    arguments = _bridges(plan, openflow_tcp_port, datapath_type)
+    arguments += ["--", *_ports(plan.ports, plan)]
+    trees = queue_trees(plan.ports, reservable_ratio, slicing)
+    return [*arguments, "--", *trees] if trees else arguments
+
+
+def transactions_in_order(
+    plan: Plan, openflow_tcp_port: int, reservable_ratio: float, slicing: bool
+) -> Iterator[list[str]]:
+    """The same for the userspace datapath, as several calls: it then looks at the ports in the
+    order in which packets pass them."""
+    yield _bridges(plan, openflow_tcp_port, "netdev")
+    for batch in creation_batches(plan.ports, plan.switches):
+        yield _ports(batch, plan)
+    yield queue_trees(plan.ports, reservable_ratio, slicing)
+
+
+def _bridges(plan: Plan, openflow_tcp_port: int, datapath_type: str) -> list[str]:
     arguments: list[str] = []
     for switch in plan.switches:
         for command in _bridge(switch, openflow_tcp_port, datapath_type):
             arguments += ["--", *command]
-    for port in plan.ports:
+    return arguments[1:]
+
+
+def _ports(ports: Sequence[Port], plan: Plan) -> list[str]:
+    arguments: list[str] = []
+    for port in ports:
         arguments += ["--", *_port(port)]
         if port.interface in plan.watched:
             arguments += ["--", *_bfd(port)]
-    for port in plan.ports:
-        if port.rate_kbps is not None:
-            arguments += _qos(port, port.rate_kbps, reservable_ratio, slicing)
     return arguments[1:]
 
 

@@ -138,6 +138,7 @@ class Measurement:
             backlog_drops=self._load.backlog_drops(),
             requests=self._services.collect(measured.start_ns, measured.end_ns),
             request_packets=self._services.packets(),
+            tcp_segments=self._traffic.segments(),
             whatif=rpc.call(self._run.ric_socket, "whatif", 10.0),
         )
         return write_results(out, evidence)
@@ -176,8 +177,6 @@ class Measurement:
         return SwitchCounts(
             slices={
                 int(slice_id): SwitchTotals(
-                    entered=t["entered"],
-                    delivered=t["delivered"],
                     meter_drops=t["meter_drops"],
                     queue_drops=t["queue_drops"],
                     misses=t["misses"],

@@ -19,7 +19,7 @@ from typing import Any
 from controller.contracts.inventory import Inventory, Port, PortRole
 from controller.contracts.run_folder import RunFolder
 from topologies import hosts, namespaces, queue_filter
-from topologies.bridges import hands_off, queue_trees, transaction
+from topologies.bridges import hands_off, queue_trees, transaction, transactions_in_order
 from topologies.datapath import Datapath
 from topologies.describe import OPENFLOW_TCP_PORT, POLICIES, describe
 from topologies.errors import EmulationError, NamespaceError, SwitchError
@@ -295,16 +295,20 @@ def _configure_hosts(
 
 
 def _make_switches(plan: Plan, scenario: Scenario, run: RunFolder, datapath: Datapath) -> None:
-    arguments = transaction(
-        plan, OPENFLOW_TCP_PORT, scenario.reservable_ratio, scenario.slicing, datapath.ovs_type
-    )
+    ratio, slicing = scenario.reservable_ratio, scenario.slicing
+    if datapath is Datapath.USERSPACE:
+        calls = list(transactions_in_order(plan, OPENFLOW_TCP_PORT, ratio, slicing))
+    else:
+        calls = [transaction(plan, OPENFLOW_TCP_PORT, ratio, slicing, datapath.ovs_type)]
     if scenario.shapes_radio:
-        arguments += hands_off([p for p in plan.ports if p.role is PortRole.USER])
+        calls[-1] += hands_off([p for p in plan.ports if p.role is PortRole.USER])
     try:
-        namespaces.run(["ovs-vsctl", "--timeout=20", *arguments], environment=environment(run))
+        for arguments in calls:
+            words = ["ovs-vsctl", "--timeout=20", *arguments]
+            namespaces.run(words, environment=environment(run))
     except EmulationError as error:
         raise SwitchError(f"bridges were not made: {error}") from error
-    _install_filters(plan, run, scenario.slicing, datapath)
+    _install_filters(plan, run, slicing, datapath)
 
 
 def _install_filters(plan: Plan, run: RunFolder, slicing: bool, datapath: Datapath) -> None:

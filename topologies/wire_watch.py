@@ -37,34 +37,38 @@ class WireWatch:
         self._appctl = appctl
         self._now_s = now_s
         self._lock = threading.Lock()
-        self._held: frozenset[str] = frozenset()
+        self._held: frozenset[str] | None = None
         self._since_s = 0.0
         self._ready: Callable[[], bool] = lambda: True
 
     @property
     def is_held(self) -> bool:
-        return bool(self._held)
+        return self._held is not None
 
     def hold(self, dead: Collection[str] = (), ready: Callable[[], bool] = lambda: True) -> None:
-        """Wires that are up count as up from now on, `dead` ones as down, until `resume`.
+        """Wires that are up count as up from now on, `dead` ones as down, until `resume`; these
+        too when they are down already, for their sessions may come up before they lead anywhere.
 
         `ready`: what else has to be so before BFD counts again.
         """
         with self._lock:
-            up = [name for name, is_up in sessions(self._appctl("bfd/show")).items() if is_up]
-            for name in up:
-                self._appctl("bfd/set-forwarding", name, "false" if name in dead else "true")
-            self._held = frozenset(up)
+            now = sessions(self._appctl("bfd/show"))
+            if not now:
+                return
+            for name, is_up in now.items():
+                if name in dead or is_up:
+                    self._appctl("bfd/set-forwarding", name, "false" if name in dead else "true")
+            self._held = frozenset(name for name, is_up in now.items() if is_up)
             self._since_s, self._ready = self._now_s(), ready
 
     def resume(self) -> None:
         """If all held sessions are up again, or it takes too long, BFD counts again."""
         with self._lock:
             held_s = self._now_s() - self._since_s
-            if not self._held or held_s < SHORTEST_HOLD_S:
+            if self._held is None or held_s < SHORTEST_HOLD_S:
                 return
             now = sessions(self._appctl("bfd/show"))
             settled = all(now.get(name, False) for name in self._held) and self._ready()
             if settled or held_s > LONGEST_HOLD_S:
                 self._appctl("bfd/set-forwarding", "normal")
-                self._held = frozenset()
+                self._held = None

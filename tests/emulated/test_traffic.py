@@ -119,6 +119,16 @@ def test_tcp_flow_is_measured_at_both_ends(measured: Measurements) -> None:
     assert result.rtt_mean_ms is not None and 0 < result.rtt_mean_ms < 50
 
 
+def test_segments_are_counted_by_the_kernels_of_both_ends(
+    engine: TrafficEngine, measured: Measurements
+) -> None:
+    """Nobody takes a segment away between them."""
+    (flow_id,) = flow_rows(measured, "tcp")
+    first = engine.segments()[flow_id]
+    assert first.sent == first.received > 100
+    assert engine.segments()[flow_id] == first, "read again, nothing is forgotten"
+
+
 def test_own_traffic_is_no_leak(measured: Measurements) -> None:
     assert measured.leaks == []
     assert not measured.totals["wrong_slice"].any()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import random
 import socket
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from topologies.namespaces import socket_in
@@ -56,6 +59,18 @@ def mutated(count: int, seed: int) -> list[bytes]:
             frame[generator.randrange(len(frame))] = generator.randrange(256)
         found.append(bytes(frame))
     return found
+
+
+def speak_until(namespace: Path, port: int, ended: Callable[[], bool], pause_s: float) -> int:
+    """One bad conversation after the other, `pause_s` apart; how many there were."""
+    spoken = 0
+    conversations = itertools.cycle([*malformed(), *mutated(60, seed=2)])
+    while not ended():
+        with connect(namespace, port) as peer, contextlib.suppress(OSError):
+            peer.sendall(next(conversations))
+        spoken += 1
+        time.sleep(pause_s)
+    return spoken
 
 
 def connect(namespace: Path, port: int) -> socket.socket:

@@ -7,8 +7,10 @@ over; an audit record tells of it.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import signal
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.conftest import CommandLine
 from tests.faults.faults import BOTH, FAULTS, Fault
 from tests.faults.injections import DEBUGGING, downlink_rule, is_another
 from tests.faults.live import SETTLE_S, Live, live_testbed
+from tests.faults.strangers import speak_until
 from tests.waiting import wait_until
 from topologies.namespaces import named_path
 from topologies.wire_faults import squeeze, unsqueeze
@@ -96,6 +99,36 @@ def test_flows_for_debugging_are_left_alone_and_told(live: Live, base: Base) -> 
     finally:
         live.ofctl("del-flows", live.bridge("ap1"), f"cookie={DEBUGGING}/-1")
     live.await_as_before(base.program, SAME_WITHIN_S)
+
+
+MEASURED_S = 2
+PAIRS = 3
+STRANGERS_PAUSE_S = 0.01
+
+
+def p99_ms(live: Live) -> dict[str, float]:
+    """One-way delay of each slice's packets in the next seconds, as the testbed measures it."""
+    found = live.commands.json("measure", "--duration", str(MEASURED_S))["slices"]
+    return {s["name"]: s["owd_ms"]["p99"] for s in found}
+
+
+def test_strangers_at_the_controller_delay_nobody(live: Live) -> None:
+    """Row 9, the second half: bad conversations without a pause, beside seconds without any."""
+    wait_until(live.settled, SETTLE_S)
+    namespace, port = named_path(live.run.namespace), live.inventory.openflow_tcp_port
+    quiet, spoken_at, conversations = [], [], 0
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for _ in range(PAIRS):
+            quiet.append(p99_ms(live))
+            measuring = pool.submit(p99_ms, live)
+            conversations += speak_until(namespace, port, measuring.done, STRANGERS_PAUSE_S)
+            spoken_at.append(measuring.result())
+    assert conversations >= 50 * PAIRS * MEASURED_S
+    for name in quiet[0]:
+        reference_ms = statistics.median(p99[name] for p99 in quiet)
+        found_ms = statistics.median(p99[name] for p99 in spoken_at)
+        print(f"{name}: p99 {reference_ms:.2f} ms, with {conversations} bad talks {found_ms:.2f}")
+        assert found_ms <= 2 * reference_ms + 0.5
 
 
 Pairs = set[tuple[str, str]]

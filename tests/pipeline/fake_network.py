@@ -19,9 +19,11 @@ _HOPS = 12
 
 @dataclass
 class Journey:
-    """`delivered`: host -> packet as it arrived. `dropped`: (switch, why)."""
+    """`path`: switches, `entered`: the ports by which it came to them. `delivered`: host ->
+    packet as it arrived. `dropped`: (switch, why)."""
 
     path: list[str] = field(default_factory=list)
+    entered: list[Port] = field(default_factory=list)
     queues: dict[str, int | None] = field(default_factory=dict)
     delivered: dict[str, Packet] = field(default_factory=dict)
     dropped: list[tuple[str, Kind | None]] = field(default_factory=list)
@@ -46,6 +48,7 @@ class FakeNetwork:
         while waiting:
             switch, in_port, frame = waiting.pop()
             journey.path.append(switch)
+            journey.entered.append(self._ports[switch, in_port])
             assert len(journey.path) <= _HOPS, f"loop: {journey.path}"
             sent = self.switches[switch].receive(frame, in_port)
             if not sent:

@@ -15,22 +15,22 @@ from topologies.results.validity import validity
 PUNCTUAL = {"samples": 100, "p50_ms": 0.1, "p99_ms": 0.5, "max_ms": 1.0}
 
 
-def host(sent: int, received: int, tcp: bool = False) -> HostCounts:
-    return HostCounts(sent, received, 0, 0, tcp)
+def host(sent: int, received: int) -> HostCounts:
+    return HostCounts(sent, received, 0, 0)
 
 
-def switch(meter: int = 0, queue: int = 0, entered: int = 0, delivered: int = 0) -> SwitchTotals:
-    return SwitchTotals(entered, delivered, meter, queue)
+def switch(meter: int = 0, queue: int = 0) -> SwitchTotals:
+    return SwitchTotals(meter, queue)
 
 
 def test_drops_of_meters_and_queues_explain_what_is_missing() -> None:
     (one,) = balances({1: host(100, 70)}, SwitchCounts({1: switch(meter=20, queue=10)}))
-    assert (one.slice_ids, one.basis, one.missing) == ((1,), "hosts", 0)
+    assert (one.slice_ids, one.missing) == ((1,), 0)
 
 
 def test_miss_rules_explain_no_more_than_is_missing() -> None:
     """A queue's tail after a handover; pings to nowhere are misses too and explain nothing."""
-    totals = SwitchTotals(0, 0, 20, 5, misses=9)
+    totals = SwitchTotals(20, 5, misses=9)
     (one,) = balances({1: host(100, 70)}, SwitchCounts({1: totals}))
     assert (one.rule_drops, one.missing) == (5, 0)
     (two,) = balances({1: host(100, 60)}, SwitchCounts({1: totals}))
@@ -38,13 +38,10 @@ def test_miss_rules_explain_no_more_than_is_missing() -> None:
 
 
 def test_what_a_network_function_dropped_is_accounted_for() -> None:
-    """As hosts count and as switches count; another slice's drops explain nothing."""
+    """Another slice's drops explain nothing."""
     elsewhere = ElsewhereDrops(functions={1: 30, 2: 5})
     (hosts,) = balances({1: host(100, 70)}, SwitchCounts({1: switch()}), elsewhere)
     assert (hosts.function_drops, hosts.missing) == (30, 0)
-    totals = switch(entered=100, delivered=70)
-    (switches,) = balances({1: host(1, 0, tcp=True)}, SwitchCounts({1: totals}), elsewhere)
-    assert (switches.basis, switches.missing) == ("switches", 0)
     (double,) = balances({1: host(100, 80)}, SwitchCounts({1: switch()}), elsewhere)
     assert double.missing == -10
 
@@ -67,12 +64,6 @@ def test_groups_join_through_a_common_slice() -> None:
     (one,) = balances(hosts, SwitchCounts({s: switch() for s in hosts}, shared))
     assert one.slice_ids == (1, 2, 3)
     assert one.queue_drops == 2
-
-
-def test_slice_with_tcp_is_balanced_by_the_switches() -> None:
-    totals = switch(meter=3, queue=2, entered=1000, delivered=995)
-    (one,) = balances({1: host(100, 98, tcp=True)}, SwitchCounts({1: totals}))
-    assert (one.basis, one.sent, one.missing) == ("switches", 1000, 0)
 
 
 def test_slice_that_no_switch_counted_is_an_error() -> None:
@@ -112,7 +103,7 @@ def test_late_probes_invalidate() -> None:
 
 
 def test_unbalanced_slices_invalidate_with_numbers() -> None:
-    balance = Balance((1, 15), "hosts", 100, 90, 3, 4, 2, 0)
+    balance = Balance((1, 15), 100, 90, 3, 4, 2, 0)
     (reason,) = validity(load(), PUNCTUAL, [balance])["reasons"]
     assert reason.startswith("3 packets of slice 1 and 15 are unaccounted for: 100 sent")
     assert "2 refused by sending hosts" in reason

@@ -98,7 +98,7 @@ def test_only_kernel_mode_may_lose_count_and_only_while_meters_change() -> None:
     assert uncounted_allowed("userspace", 50) == uncounted_allowed("kernel", 0) == 0
     allowed = uncounted_allowed("kernel", 3)
     for missing, verdict in ((allowed, "valid"), (allowed + 1, "invalid"), (-1, "invalid")):
-        balance = Balance((1,), "hosts", 100, 100 - missing, 0, 0, 0, 0)
+        balance = Balance((1,), 100, 100 - missing, 0, 0, 0, 0)
         load = [LoadSample(at_ns=0, duration_s=1.0, machine_ratio=0.1, vswitchd_ratio=0.1)]
         punctual = {"p99_ms": 0.1, "samples": 1, "max_ms": 0.1}
         assert validity(load, punctual, [balance], 0, allowed)["verdict"] == verdict

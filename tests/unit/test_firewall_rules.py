@@ -21,9 +21,16 @@ def test_a_denied_user_is_refused_both_ways_and_before_anything_passes() -> None
     rules = [line for line in lines if line.startswith("add rule inet vnf_gate forward ")]
     for ip, of in (("ip", str), ("ip6", ipv6_of)):
         own = [r.removeprefix("add rule inet vnf_gate forward ") for r in rules if f" {ip} " in r]
+        to_service = f"{ip} daddr {of(SERVICE)} {ip} saddr {of(DENIED)}"
+        from_service = f"{ip} saddr {of(SERVICE)} {ip} daddr {of(DENIED)}"
+        counted = " ip protocol { tcp, udp } counter name dropped_counted"
+        dropped = [
+            f"{ends}{also} counter name dropped_{way} drop"
+            for ends, way in ((to_service, "up"), (from_service, "down"))
+            for also in ([counted, ""] if ip == "ip" else [""])
+        ]
         assert own == [
-            f"{ip} daddr {of(SERVICE)} {ip} saddr {of(DENIED)} counter name dropped_up drop",
-            f"{ip} saddr {of(SERVICE)} {ip} daddr {of(DENIED)} counter name dropped_down drop",
+            *dropped,
             f"{ip} daddr {of(SERVICE)} counter name passed_up accept",
             f"{ip} saddr {of(SERVICE)} counter name passed_down accept",
         ]
@@ -33,7 +40,7 @@ def test_rules_are_replaced_and_counters_stay() -> None:
     lines = ruleset("gate", SERVICE, []).splitlines()
     assert "flush chain inet vnf_gate forward" in lines
     assert not any(line.startswith(("delete", "reset")) for line in lines)
-    assert sum(line.startswith("counter ") for line in lines) == 4
+    assert sum(line.startswith("counter ") for line in lines) == 5
 
 
 def test_the_slice_stands_in_the_address() -> None:

@@ -74,3 +74,20 @@ def test_nobody_detours_over_a_bridge_that_is_not_ready() -> None:
     assert vswitchd.after(3.0) == {"ap1_2": "true", "ap1_3": "false"}
     rules.append("all of them")
     assert set(vswitchd.after(0.1).values()) == {"normal"}
+
+
+def test_nor_over_one_whose_sessions_had_ended_before_it_was_held() -> None:
+    """A bridge was deleted: the stall ended all sessions, and the new one comes up first."""
+    vswitchd, rules = Vswitchd(core_1="down", core_2="down"), []
+    vswitchd.watch.hold(dead=["core_2"], ready=lambda: bool(rules))
+    assert vswitchd.watch.is_held
+    assert vswitchd.after(3.0, core_2="up") == {"core_1": "normal", "core_2": "false"}
+    rules.append("all of them")
+    assert set(vswitchd.after(0.1).values()) == {"normal"}
+    assert not vswitchd.watch.is_held
+
+
+def test_without_sessions_there_is_nothing_to_hold() -> None:
+    vswitchd = Vswitchd()
+    vswitchd.watch.hold(dead=["air_1"])
+    assert not vswitchd.watch.is_held

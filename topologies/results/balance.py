@@ -2,25 +2,22 @@
 
 sent - received - meter drops - queue drops - function drops - rule drops = 0, per slice, from
 traffic start until the network has drained. Slices that share a queue which dropped are balanced
-together, because nobody can say whose the dropped packets were. For a slice with TCP the hosts do
-not count packets, so what entered and left the switches takes the place of sent and received;
-there, what is lost between host and switch shows only in the socket and host drops, and a service
-that moves is counted wrong by up to a second of its packets (see services/packet_counts.py).
+together, because nobody can say whose the dropped packets were. Hosts count what is sent and
+received, TCP's segments in their kernels (traffic/segments.py).
 Rule drops are packets of a user who had no radio link (break before make), or of an address that
 nobody has any more; a miss rule drops and counts them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from topologies.results.evidence import SharedQueueDrops, SwitchCounts, SwitchTotals
+from topologies.results.evidence import SharedQueueDrops, SwitchCounts
 from topologies.services.packet_counts import Datagrams
 from topologies.traffic.flows import Flow
 
@@ -35,8 +32,6 @@ class HostCounts:
     """Part of `sent` that the sending kernel refused."""
     socket_drops: int
     """Part of the missing that reached the receiving host and found the buffer full."""
-    has_tcp: bool
-
 
 @dataclass(frozen=True)
 class ElsewhereDrops:
@@ -52,7 +47,6 @@ NOWHERE_ELSE = ElsewhereDrops()
 @dataclass(frozen=True)
 class Balance:
     slice_ids: tuple[int, ...]
-    basis: Literal["hosts", "switches"]
     sent: int
     received: int
     meter_drops: int
@@ -84,18 +78,21 @@ def host_counts(
     flows: Sequence[Flow],
     totals: npt.NDArray[np.void],
     requests: Mapping[int, Datagrams] = MappingProxyType({}),
+    segments: Mapping[int, Datagrams] = MappingProxyType({}),
 ) -> dict[int, HostCounts]:
-    """Per slice id, the filler's included. `requests`: of task services, with their replies."""
+    """Per slice id, the filler's included. `requests`: of task services by slice id, with their
+    replies; `segments`: of TCP flows by flow id."""
     result = {}
     for slice_id in sorted({f.slice_id for f in flows} | set(requests)):
         rows = [f.flow_id for f in flows if f.slice_id == slice_id]
         asked = requests.get(slice_id, Datagrams())
+        for row in rows:
+            asked += segments.get(row, Datagrams())
         result[slice_id] = HostCounts(
             sent=int(totals["sent_packets"][rows].sum()) + asked.sent,
             received=int(totals["received_packets"][rows].sum()) + asked.received,
             host_drops=int(totals["host_drops"][rows].sum()),
             socket_drops=int(totals["socket_drops"][rows].sum()),
-            has_tcp=any(f.slice_id == slice_id and f.kind == "tcp" for f in flows),
         )
     return result
 
@@ -124,15 +121,12 @@ def _balance(
 ) -> Balance:
     host = [hosts[s] for s in group]
     switch = [switches.slices[s] for s in group]
-    tcp = any(h.has_tcp for h in host)
     shared = sum(d.packets for d in switches.shared if d.slice_ids & set(group))
-    # Radio links lie between switches and users: outside of what switches count.
-    at_radio = 0 if tcp else sum(elsewhere.radio.get(s, 0) for s in group)
+    at_radio = sum(elsewhere.radio.get(s, 0) for s in group)
     return Balance(
         slice_ids=group,
-        basis="switches" if tcp else "hosts",
-        sent=_sum_entered(switch) if tcp else sum(h.sent for h in host),
-        received=sum(s.delivered for s in switch) if tcp else sum(h.received for h in host),
+        sent=sum(h.sent for h in host),
+        received=sum(h.received for h in host),
         meter_drops=sum(s.meter_drops for s in switch),
         queue_drops=sum(s.queue_drops for s in switch) + shared + at_radio,
         host_drops=sum(h.host_drops for h in host),
@@ -140,10 +134,6 @@ def _balance(
         function_drops=sum(elsewhere.functions.get(s, 0) for s in group),
         misses=sum(s.misses for s in switch),
     )
-
-
-def _sum_entered(switch: Iterable[SwitchTotals]) -> int:
-    return sum(s.entered for s in switch)
 
 
 def _groups(slice_ids: Sequence[int], shared: Sequence[SharedQueueDrops]) -> list[tuple[int, ...]]:

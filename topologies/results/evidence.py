@@ -57,8 +57,6 @@ class SwitchTotals:
     `queue_drops` are those of queues that the slice has for itself.
     """
 
-    entered: int
-    delivered: int
     meter_drops: int
     queue_drops: int
     misses: int = 0
@@ -110,6 +108,8 @@ class Evidence:
     """Of task services: {"rows": one a request, "regressions": by service}."""
     request_packets: Mapping[int, Datagrams] = field(default_factory=dict)
     """Requests and replies since traffic start, by slice id, as the hosts counted them."""
+    tcp_segments: Mapping[int, Datagrams] = field(default_factory=dict)
+    """Of TCP flows, by flow id, as the hosts' kernels counted them."""
     whatif: dict[str, Any] = field(default_factory=dict)
     """Predictions made, forks applied with their errors, rehearsals: the RIC's own summary."""
 

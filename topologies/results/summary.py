@@ -224,7 +224,9 @@ def _balances(evidence: Evidence) -> list[Balance] | None:
     if evidence.switches is None:
         return None
     measured = evidence.measurements
-    counts = host_counts(measured.flows, measured.totals, evidence.request_packets)
+    counts = host_counts(
+        measured.flows, measured.totals, evidence.request_packets, evidence.tcp_segments
+    )
     ended = ended_slices(evidence.slice_life)
     lived = {i: c for i, c in counts.items() if i not in ended}
     elsewhere = ElsewhereDrops(evidence.radio_drops, evidence.function_drops)
@@ -234,7 +236,6 @@ def _balances(evidence: Evidence) -> list[Balance] | None:
 def _balance_figures(balance: Balance) -> dict[str, Any]:
     return {
         "slice_ids": list(balance.slice_ids),
-        "basis": balance.basis,
         "sent": balance.sent,
         "received": balance.received,
         "meter_drops": balance.meter_drops,

@@ -13,17 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from controller.contracts.addressing import ipv6_of, slice_of
 from controller.contracts.inventory import Inventory
 from topologies import namespaces
 from topologies.errors import EmulationError
+from topologies.nftables import read_counters
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 _WAYS = ("up", "down")
 """To the service, and from it."""
+_COUNTED = "dropped_counted"
+"""Of the dropped: IPv4's TCP and UDP, which the hosts that send and receive count too."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Firewalls:
         self._expect = expect
         self._placed: dict[tuple[str, str], _Placed] = {}
         self._ended: Counter[int] = Counter()
-        """Slice id -> packets that functions which are gone dropped."""
+        """Slice id -> packets that functions which are gone dropped, of those that hosts count."""
 
     def place_function(self, name: str, host: str, address: str, deny: list[str]) -> None:
         """Drops what goes between `deny` (addresses) and `address`, lets the rest of it pass.
@@ -77,11 +78,11 @@ class Firewalls:
 
     def remove_function(self, name: str, host: str) -> None:
         """What it dropped stays in `drops`."""
-        counted = self.function_counters(name, host)
+        counted = self._counters(name, host)
         namespaces.run_in(self._path(host), ["nft", "delete", "table", "inet", _table(name)])
         gone = self._placed.pop((name, host), None)
         if gone is not None:
-            self._ended[gone.slice_id] += counted["dropped_packets"]
+            self._ended[gone.slice_id] += counted[_COUNTED]
         left = self._through(host)
         self._expect(host, left)
         if not left:
@@ -89,11 +90,7 @@ class Firewalls:
 
     def function_counters(self, name: str, host: str) -> dict[str, int]:
         """{"passed_packets", "dropped_packets", and of each way} since it is in that host."""
-        listed = namespaces.run_in(
-            self._path(host), ["nft", "-j", "list", "counters", "table", "inet", _table(name)]
-        )
-        entries = (entry.get("counter", {}) for entry in orjson.loads(listed)["nftables"])
-        found = {entry["name"]: entry["packets"] for entry in entries if entry}
+        found = self._counters(name, host)
         of_ways = {
             f"{what}_{way}_packets": found[f"{what}_{way}"]
             for what in ("passed", "dropped")
@@ -106,12 +103,16 @@ class Firewalls:
         return sums | of_ways
 
     def drops(self) -> dict[int, int]:
-        """Slice id -> packets dropped by functions since the network stands."""
+        """Slice id -> packets dropped by functions since the network stands, of those that the
+        packet balance knows: what a host sent as TCP or UDP over IPv4."""
         found = Counter(self._ended)
         for placed in self._placed.values():
-            counted = self.function_counters(placed.name, placed.host)
-            found[placed.slice_id] += counted["dropped_packets"]
+            found[placed.slice_id] += self._counters(placed.name, placed.host)[_COUNTED]
         return dict(found)
+
+    def _counters(self, name: str, host: str) -> dict[str, int]:
+        """Counter -> packets, as the kernel has them."""
+        return read_counters(self._path(host), _table(name))
 
     def handlers(self) -> dict[str, Any]:
         return {
@@ -133,7 +134,7 @@ class Firewalls:
 def ruleset(name: str, address: str, deny: list[str]) -> str:
     """Lines for `nft -f`: counters stay when the table exists, rules are replaced."""
     table = f"inet {_table(name)}"
-    names = [f"{what}_{way}" for what in ("passed", "dropped") for way in _WAYS]
+    names = [*(f"{what}_{way}" for what in ("passed", "dropped") for way in _WAYS), _COUNTED]
     counters = "".join(f"counter {name} {{\n}}\n" for name in names)
     lines = [
         f"table {table} {{",
@@ -147,10 +148,15 @@ def ruleset(name: str, address: str, deny: list[str]) -> str:
     for ip, of in (("ip", str), ("ip6", ipv6_of)):
         to_service, from_service = f"{ip} daddr {of(address)}", f"{ip} saddr {of(address)}"
         for user in map(of, deny):
-            lines += [
-                f"{add} {to_service} {ip} saddr {user} counter name dropped_up drop",
-                f"{add} {from_service} {ip} daddr {user} counter name dropped_down drop",
-            ]
+            for ends, way in (
+                (f"{to_service} {ip} saddr {user}", "up"),
+                (f"{from_service} {ip} daddr {user}", "down"),
+            ):
+                dropped = f"counter name dropped_{way} drop"
+                if ip == "ip":
+                    counted = f"ip protocol {{ tcp, udp }} counter name {_COUNTED}"
+                    lines.append(f"{add} {ends} {counted} {dropped}")
+                lines.append(f"{add} {ends} {dropped}")
         lines += [
             f"{add} {to_service} counter name passed_up accept",
             f"{add} {from_service} counter name passed_down accept",

@@ -21,11 +21,13 @@ from controller.contracts import rpc
 from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from topologies.scenario.schema import Scenario
+from topologies.services.packet_counts import Datagrams
 from topologies.traffic import iperf
 from topologies.traffic.counters import WINDOW_NS, FlowCounters
 from topologies.traffic.flows import Flow, flows_of
 from topologies.traffic.iperf import TcpResult
 from topologies.traffic.samples import Samples
+from topologies.traffic.segments import SegmentCounts
 
 READY_TIMEOUT_S = 15.0
 HEAD_START_NS = 200_000_000
@@ -115,6 +117,7 @@ class TrafficEngine:
         self._tcp: list[_TcpPair] = []
         self._tcp_clients: list[Spawned] = []
         self._tcp_started_s = 0.0
+        self._segments = SegmentCounts(self.flows, inventory)
 
     def prepare(self) -> None:
         """Make the counters' table and start the processes; returns without waiting for them."""
@@ -134,6 +137,7 @@ class TrafficEngine:
         self.counters.reset()
         self._call("receivers", "reset")
         self._call("senders", "reset")
+        self._segments.begin()
         t0_ns = time.time_ns() + HEAD_START_NS
         self.counters.t0_ns = t0_ns
         self._call("receivers", "start", t0_ns=t0_ns)
@@ -169,6 +173,7 @@ class TrafficEngine:
                 child.process.send_signal(signal.SIGTERM)
         for child in children:
             _wait(child, 2.0)
+        self._segments.close()
 
     def alive(self) -> bool:
         """Whether senders and receivers both run."""
@@ -207,6 +212,10 @@ class TrafficEngine:
             senders=self._call("senders", "status"),
             receivers=self._call("receivers", "status"),
         )
+
+    def segments(self) -> dict[int, Datagrams]:
+        """TCP flow -> its segments since traffic start."""
+        return self._segments.read()
 
     def expect_through(self, host: str, addresses: list[str]) -> None:
         """Packets of the services at these addresses are no leaks in this host."""
