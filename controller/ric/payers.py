@@ -22,6 +22,7 @@ from controller.twins.spending import (
     Payer,
     Setting,
     SpendingState,
+    confidence_ratio,
     is_far_from_handover,
     weight_of,
 )
@@ -108,6 +109,7 @@ class Payers:
             own_ms=own.period_ms,
             period_ms=now.period_ms,
             weight=self.weight(spent),
+            confidence_ratio=confidence_ratio(spent.observed_s),
             longest_ms=max(own.period_ms, min(LONGEST_MS, MAX_BATCH_SPAN_MS // batch)),
             may_be_coarse=is_far_from_handover(spent, user.ue_id in state.coarse),
         )

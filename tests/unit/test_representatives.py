@@ -109,6 +109,8 @@ def test_growth_is_change_over_distance() -> None:
     assert tracks_of(ue1=[50.0] * 40).growth_kbps_per_s("ue1")[1] == 0.0
     assert tracks_of(ue1=[50.0] * 15).growth_kbps_per_s("ue1") == {}  # none 8 s apart
     assert DemandTracks().growth_kbps_per_s("ue1") == {}
+    assert rising.observed_s("ue1") == pytest.approx(19.5)
+    assert DemandTracks().observed_s("ue1") == 0.0
 
 
 def test_a_past_from_elsewhere_goes_before_what_came_here() -> None:
