@@ -24,6 +24,7 @@ from controller.twins.spending import (
     SpendingState,
     confidence_ratio,
     is_far_from_handover,
+    longest_ms,
     weight_of,
 )
 from controller.twins.twin import Twin
@@ -110,7 +111,7 @@ class Payers:
             period_ms=now.period_ms,
             weight=self.weight(spent),
             confidence_ratio=confidence_ratio(spent.observed_s),
-            longest_ms=max(own.period_ms, min(LONGEST_MS, MAX_BATCH_SPAN_MS // batch)),
+            longest_ms=max(own.period_ms, min(longest_ms(spent), MAX_BATCH_SPAN_MS // batch)),
             may_be_coarse=is_far_from_handover(spent, user.ue_id in state.coarse),
         )
 

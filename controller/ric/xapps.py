@@ -233,6 +233,11 @@ class Xapps:
         xapp = self._xapps.get(name)
         return xapp.program.holon.rehearse if xapp is not None else None
 
+    def handlers(self, policy_type_id: int) -> list[str]:
+        """Running xApps whose descriptor names that type of A1 policy."""
+        running = (x for x in self._xapps.values() if x.state is State.RUNNING)
+        return sorted(x.name for x in running if policy_type_id in x.program.descriptor.policies)
+
     def mark_ready(self, name: str) -> None:
         """The xApp reported ready, or opened a stream."""
         xapp = self.get(name)

@@ -27,8 +27,9 @@ LEAST_WEIGHT = 0.002
 LEAST_RESERVED_KBPS = 100.0
 NEAR_RATIOS = (0.5, 1.5)
 MISSED_FACTOR = 2.0
-HANDOVER_RATIO_PER_S = 0.2
-HANDOVER_SCALE_DB = 6.0
+NEAR_HANDOVER_LONGEST_MS = 4000
+"""Event A3 rests on the user's own reports.  Who serves it, and so what its cell should reserve,
+is known at once, whatever their age: nearness is no weight."""
 WATCHED_FROM_S, WATCHED_S = 8.0, 40.0
 """Growth is known from then on, and to be relied on: what is calm for a while may be about to
 rise.  Until then a weight is between its own and everybody's."""
@@ -92,7 +93,7 @@ class Measured:
 def weight_of(user: UserSpent, pairs: Mapping[tuple[str, int], Pair]) -> float:
     """Share of the reservations it is in, by which a decision errs for each second of age."""
     total = 0.0
-    for slice_id, demand_kbps in user.demand_kbps.items():
+    for slice_id in user.demand_kbps:
         pair = pairs.get((user.cell_id, slice_id))
         if pair is None:
             continue
@@ -100,10 +101,13 @@ def weight_of(user: UserSpent, pairs: Mapping[tuple[str, int], Pair]) -> float:
         near = min(NEAR_RATIOS[1], max(NEAR_RATIOS[0], pair.demand_kbps / reserved_kbps))
         growth = user.growth_kbps_per_s.get(slice_id, 0.0) / reserved_kbps
         total += growth * near * (1 + MISSED_FACTOR * pair.missed_ratio)
-        if user.is_moving and user.handover_margin_db is not None:
-            nearness = math.exp(-max(0.0, user.handover_margin_db) / HANDOVER_SCALE_DB)
-            total += HANDOVER_RATIO_PER_S * nearness * demand_kbps / reserved_kbps
     return max(LEAST_WEIGHT, total)
+
+
+def longest_ms(user: UserSpent) -> int:
+    """Also where everybody gets the same."""
+    is_far = user.handover_margin_db is None or user.handover_margin_db >= COARSE_MARGIN_DB
+    return LONGEST_MS if is_far or not user.is_moving else NEAR_HANDOVER_LONGEST_MS
 
 
 def confidence_ratio(observed_s: float) -> float:

@@ -12,12 +12,14 @@ from controller.contracts.twin_budget import SpendingPolicy, TwinBudget, UserSpe
 from controller.twins.spending import (
     LEAST_WEIGHT,
     LONGEST_MS,
+    NEAR_HANDOVER_LONGEST_MS,
     Measured,
     Pair,
     Payer,
     SpendingState,
     confidence_ratio,
     is_far_from_handover,
+    longest_ms,
     periods_ms,
     rate_bytes_per_s,
     spent,
@@ -180,12 +182,11 @@ def test_age_costs_more_the_faster_nearer_and_worse_it_goes() -> None:
     assert weight_of(user(growth_kbps_per_s={}), pairs()) == LEAST_WEIGHT
 
 
-def test_age_costs_more_where_a_handover_is_near() -> None:
-    usual = weight_of(user(), pairs())
-    near = weight_of(user(is_moving=True, handover_margin_db=1.0), pairs())
-    far = weight_of(user(is_moving=True, handover_margin_db=30.0), pairs())
-    assert near > far >= usual
-    assert weight_of(user(is_moving=False, handover_margin_db=1.0), pairs()) == usual
+def test_who_may_be_handed_over_soon_reports_often_enough() -> None:
+    assert longest_ms(user(is_moving=True, handover_margin_db=1.0)) == NEAR_HANDOVER_LONGEST_MS
+    for calm in ({"is_moving": False}, {"handover_margin_db": 30.0}, {"handover_margin_db": None}):
+        near = {"is_moving": True, "handover_margin_db": 1.0}
+        assert longest_ms(user(**{**near, **calm})) == LONGEST_MS
 
 
 def test_who_stands_still_far_from_a_handover_may_be_coarse() -> None:
