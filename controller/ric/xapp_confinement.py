@@ -81,7 +81,7 @@ def _script(copied: Path | None, shown: Sequence[Path], covered: Sequence[Path])
     lines = [f"exec {fd}< {shlex.quote(str(path))}" for path, fd in opened.items()]
     for path in covered:  # the outer ones first
         where = shlex.quote(str(path))
-        lines += [f"mkdir -p {where}", f"mount -t tmpfs -o mode=755 xapp {where}"]
+        lines += [f"mkdir -p {where}", f"mount -t tmpfs -o mode=755,nosuid,nodev xapp {where}"]
     for path, fd in opened.items():
         where, source = shlex.quote(str(path)), f"/proc/self/fd/{fd}"
         lines.append(f"mkdir -p {where}")

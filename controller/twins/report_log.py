@@ -108,7 +108,7 @@ def _new_shape(shape: Shape) -> Shape:
 
 def row_of_zeros(shape: Shape) -> Row:
     """Of a report of that shape: what attributes there are depends on nothing else."""
-    return Row(shape, TIMES.pack(1, 0) + bytes(8 * _doubles(shape)))
+    return Row(shape, TIMES.pack(1, 0) + bytes(8 * doubles_of(shape)))
 
 
 def report_of(ue_id: str, row: Row) -> UserReport:
@@ -250,10 +250,11 @@ class ReportLog:
     def rows(self, last: int | None = None) -> list[Row]:
         """The newest `last` (all: None), oldest first."""
         begin = 0 if last is None else self._begin_of(self._count - last)
-        return [
-            self._forms[number].row(self._records[place + _FORM_BYTES : end])
-            for place, end, number in _records(self._records, self._forms, begin)
-        ]
+        return rows_in(self._records[begin:], self._forms)
+
+    def parts(self) -> tuple[bytes, tuple[Form, ...]]:
+        """Its records, and their forms by the number at a record's head."""
+        return _in_use(self._records, self._forms)
 
     def reports(self, last: int | None = None) -> list[UserReport]:
         """The newest `last` (all: None), oldest first."""
@@ -286,11 +287,19 @@ def _form_number(records: bytes, place: int) -> int:
     return records[place] | records[place + 1] << 8
 
 
-def _records(
-    records: bytes, forms: tuple[Form, ...], begin: int = 0
-) -> Iterator[tuple[int, int, int]]:
+def rows_in(records: bytes, forms: tuple[Form, ...]) -> list[Row]:
+    """IndexError for a form that there is not, ValueError for a record that is cut off."""
+    rows = []
+    for place, end, number in _records(records, forms):
+        if end > len(records):
+            raise ValueError(f"a record of {end - place} bytes, {len(records) - place} are left")
+        rows.append(forms[number].row(records[place + _FORM_BYTES : end]))
+    return rows
+
+
+def _records(records: bytes, forms: tuple[Form, ...]) -> Iterator[tuple[int, int, int]]:
     """Begin, end, number of the form."""
-    place = begin
+    place = 0
     while place < len(records):
         number = _form_number(records, place)
         end = place + forms[number].record_bytes
@@ -316,7 +325,7 @@ def _columns(shape: Shape) -> tuple[object, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _doubles(shape: Shape) -> int:
+def doubles_of(shape: Shape) -> int:
     radio = len(shape.rsrp_cells) + len(shape.others)
     of_flows = len(FLOW_NUMBERS) * len(shape.flows) - len(shape.without_delay)
     return radio + 2 * shape.has_position + shape.has_speed + of_flows

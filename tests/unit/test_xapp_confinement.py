@@ -32,7 +32,7 @@ def test_a_folder_below_a_closed_one_is_shown_and_nothing_beside_it(tmp_path: Pa
     assert script.splitlines() == [
         f"exec 3< '{folder}'",
         f"mkdir -p {above}",
-        f"mount -t tmpfs -o mode=755 xapp {above}",
+        f"mount -t tmpfs -o mode=755,nosuid,nodev xapp {above}",
         f"mkdir -p '{folder}'",
         f"mount --no-canonicalize --bind /proc/self/fd/3 '{folder}'",
         "exec 3<&-",
