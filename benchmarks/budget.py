@@ -12,6 +12,8 @@ import argparse
 import statistics
 from typing import Any
 
+import numpy as np
+
 from benchmarks.fluid_twins import frontier
 from benchmarks.recorded import find_scenario
 from benchmarks.runs import RESULTS, run, write
@@ -90,16 +92,24 @@ def differences(rows: list[Row], keys: tuple[str, str]) -> list[float]:
 def verdict(gains: list[float], where: str) -> str:
     if not gains:
         return f"{where}: nothing to compare"
-    mean = statistics.mean(gains)
-    spread = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
-    if len(gains) > 1 and abs(mean) > 2 * spread:
-        word = "better" if mean > 0 else "worse"
-    else:
-        word = "no difference that this many runs can tell"
+    if len(gains) == 1:
+        return f"{where}: automatic - uniform {100 * gains[0]:+.2f} points, one pair: says nothing"
+    mean, error = statistics.mean(gains), statistics.stdev(gains) / len(gains) ** 0.5
+    low, high = interval(gains)
+    word = "better" if low > 0 else "worse" if high < 0 else "no difference these runs can tell"
     return (
-        f"{where}: automatic - uniform {100 * mean:+.2f} points of satisfied windows "
-        f"(standard error {100 * spread:.2f}, {len(gains)} pairs): {word}"
+        f"{where}: automatic - uniform {100 * mean:+.2f} points of satisfied windows (standard "
+        f"error {100 * error:.2f}, 95 % interval {100 * low:+.2f} to {100 * high:+.2f}, "
+        f"{len(gains)} pairs): {word}"
     )
+
+
+def interval(gains: list[float], draws: int = 10_000) -> tuple[float, float]:
+    """Of the mean, 95 %: means of pairs drawn again."""
+    random = np.random.default_rng(0)
+    means = random.choice(gains, (draws, len(gains))).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def fluid(options: argparse.Namespace) -> tuple[list[Row], list[str]]:

@@ -22,7 +22,14 @@ from benchmarks.fluid_twins import (
     played,
     set_period,
 )
-from controller.twins.representatives import Choice, assigned, choose, distances, weights_kbps
+from controller.twins.representatives import (
+    Choice,
+    assigned,
+    choose,
+    distances,
+    kin,
+    weights_kbps,
+)
 
 COARSE_MS = 4000
 BINS = 15
@@ -44,8 +51,9 @@ class Standing:
 
 
 def play_represented(world: World, count: int, how: str, seed: int) -> Played:
-    """`how`: clusters, or random: the same number of users drawn anew each time, the others
-    to whoever of them is nearest."""
+    """`how`: clusters, or random: the same number of users drawn anew each time, one of each kin
+    first, the others to whoever of them is nearest; or blind: drawn without a look at slices,
+    so that whom nobody can stand for reports for itself."""
     scenario, own_ms = world.scenario, world.scenario.twins.report_period_ms
     agents = Agents(world, [own_ms] * len(scenario.users))
     planner, random = HoltPlanner(), np.random.default_rng(seed)
@@ -147,8 +155,13 @@ def _choice(
     apart, weight = distances(demand), weights_kbps(demand)
     if how == "clusters":
         return choose(apart, weight, count)
-    drawn = np.sort(random.choice(weight.size, min(count, weight.size), replace=False))
-    return assigned(apart, weight, drawn)
+    order = [int(u) for u in random.permutation(weight.size)]
+    if how == "random":
+        kin_of = kin(apart)
+        first = list({kin_of[u]: u for u in order}.values())
+        order = [*first, *(u for u in order if u not in first)]
+        count = max(count, len(first))
+    return assigned(apart, weight, np.sort(np.array(order[:count])))
 
 
 def _slices(world: World, user: int) -> set[int]:

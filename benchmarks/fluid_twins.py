@@ -23,6 +23,7 @@ from controller.twins.spending import (
     Pair,
     Payer,
     SpendingState,
+    confidence_ratio,
     spent,
     weight_of,
 )
@@ -188,6 +189,11 @@ class Agents:
         period_s = self.periods_ms[user] / 1000
         self.due_s[user] = (int(self.due_s[user] / period_s + 1e-6) + 1) * period_s
 
+    def observed_s(self, user: int) -> float:
+        """As long as growth is measured over, or since the first report."""
+        heard = self.heard[user]
+        return min(GROWTH_KEPT_S, heard[-1][0] - heard[0][0]) if heard else 0.0
+
     def growth(self, user: int) -> FloatArray:
         """[row of the user]: mean change of reports `GROWTH_LAG_S` or more apart, per second."""
         track = [h for h in self.heard[user] if self.due_s[user] - h[0] <= GROWTH_KEPT_S]
@@ -268,6 +274,7 @@ def payers_of(
             wire_bytes=0,
             demand_kbps=dict(zip(ids, map(float, agents.said[rows]), strict=True)),
             growth_kbps_per_s=dict(zip(ids, map(float, agents.growth(user)), strict=True)),
+            observed_s=agents.observed_s(user),
             loss_ratio={},
             handover_margin_db=None,
             is_moving=False,
@@ -280,6 +287,7 @@ def payers_of(
                 own_ms=own_ms,
                 period_ms=agents.periods_ms[user],
                 weight=weight_of(cost, pairs),
+                confidence_ratio=confidence_ratio(cost.observed_s),
             )
         )
     return found

@@ -108,15 +108,30 @@ def on_a_testbed(
             ms for _ in range(restarts) for ms in after_restart_ms(run, busiest, twins_at[busiest])
         ]
         moved_ms = [after_handover_ms(run, inventory) for _ in range(handovers)]
+        moves = _moves(run, edges)
     finally:
         testbed("down")
     every_ms = sorted([*restarted_ms, *moved_ms])
     return {
         **costs,
+        **moves,
         "after_restart_ms": restarted_ms,
         "after_handover_ms": moved_ms,
         "attach_samples": len(every_ms),
         "twin_after_attach_p99_ms": statistics.quantiles(every_ms, n=100, method="inclusive")[98],
+    }
+
+
+def _moves(run: RunFolder, edges: list[str]) -> dict[str, Any]:
+    """Of twins between edges, since their controllers started: from the old edge's notice until
+    the new one served the twin, over the network, and versions that its history then lacked."""
+    found = [_call(run, e, "status")["migrations"] for e in edges]
+    gaps_ms = sorted(ms for f in found for ms in f["gaps_ms"])
+    return {
+        "twin_migration_gaps_ms": gaps_ms,
+        "twin_migration_gap_p50_ms": statistics.median(gaps_ms),
+        "twin_migration_gap_max_ms": gaps_ms[-1],
+        "twin_versions_lost": sum(f["versions_lost"] for f in found),
     }
 
 

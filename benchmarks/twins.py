@@ -46,6 +46,8 @@ BOUNDS = {
     "aggregate_share_200_users": ("at most", 0.05),
     "aggregate_share_8_users": ("at most", 0.05),
     "twin_after_attach_p99_ms": ("at most", 500.0),
+    "twin_migration_gap_max_ms": ("at most", 50.0),
+    "twin_versions_lost": ("at most", 0.0),
 }
 
 
@@ -287,7 +289,8 @@ def main() -> int:
         found["bytes_per_twin"] = found["memory"]["bytes_per_twin"]
     if "testbed" in options.parts:
         found["testbed"] = on_a_testbed(5, 10, 15.0, options.settings)
-        found["twin_after_attach_p99_ms"] = found["testbed"]["twin_after_attach_p99_ms"]
+        for name in ("after_attach_p99_ms", "migration_gap_max_ms", "versions_lost"):
+            found[f"twin_{name}"] = found["testbed"][f"twin_{name}"]
         found["aggregate_share_8_users"] = found["testbed"]["aggregate_share"]
     broken = judged(found)
     print(f"written to {write('twins', found)}")

@@ -160,6 +160,13 @@ class Descriptor(Open):
     metrics: list[Metric] = []
     holon: HolonSection | None = None
 
+    @property
+    def policies(self) -> frozenset[int]:
+        """Types of A1 policies that it handles."""
+        ports = self.messaging.ports if self.messaging else []
+        of_ports = (p for port in ports for p in port.policies)
+        return frozenset((*of_ports, *(self.rmr.policies if self.rmr else ())))
+
     @model_validator(mode="after")
     def _ports_belong_to_containers(self) -> Descriptor:
         names = {container.name for container in self.containers}

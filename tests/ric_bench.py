@@ -125,6 +125,7 @@ class Neighbours:
                 "wire_bytes": 700 * datagrams,
                 "demand_kbps": {str(slice_id): 1000.0},
                 "growth_kbps_per_s": {str(slice_id): growth},
+                "observed_s": 60.0,
                 "loss_ratio": {},
                 "handover_margin_db": 20.0,
                 "is_moving": False,

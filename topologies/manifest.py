@@ -95,7 +95,8 @@ def create_run_folder(run: RunFolder) -> Manifest:
     a run folder that no manifest explains.  Raises FileExistsError.
     """
     making = run.path.with_name(f"{MAKING_PREFIX}{run.run_id}-{os.getpid()}")
-    making.mkdir(parents=True, mode=0o755)
+    making.parent.mkdir(parents=True, exist_ok=True)
+    making.mkdir(mode=0o700)  # tokens, sockets, the emulation's own truth: not for xApps
     Manifest(making / run.manifest.name).record_run_folder(run.path)
     for folder in (run.logs, run.ovs):
         (making / folder.name).mkdir()

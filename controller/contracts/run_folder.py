@@ -64,6 +64,11 @@ class RunFolder:
         return self.path / "twin_budget.json"
 
     @property
+    def policies(self) -> Path:
+        """A1 policies and their types (JSON), once there was one."""
+        return self.path / "policies.json"
+
+    @property
     def ovs(self) -> Path:
         """OVS_RUNDIR: db.sock, control sockets, pid files, conf.db."""
         return self.path / "ovs"

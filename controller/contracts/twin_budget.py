@@ -49,6 +49,8 @@ class UserSpent(Strict):
     """Downlink by slice id, the newest report's."""
     growth_kbps_per_s: dict[int, float]
     """How fast a report's demand stops being true, by slice id."""
+    observed_s: float
+    """Of how long that is known."""
     loss_ratio: dict[int, float]
     handover_margin_db: float | None
     """How much weaker the best neighbour is heard; None: there is none, or it is not known."""

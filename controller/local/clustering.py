@@ -21,7 +21,7 @@ BINS = 15
 def clusters(controller: LocalController, roster: Roster, wanted: Represented) -> dict[str, str]:
     """ue_id -> its representative, itself for representatives; users with a twin here only.
 
-    Nobody stands for users of other slices, so there may be more than `wanted.users` of them.
+    Nobody stands for users of other slices, so there is at least one for each set of them.
     Shapes are compared in bins of the period of those who are represented.
     """
     here = {
@@ -47,5 +47,4 @@ def chosen(
         without = np.array([slice_id not in slice_ids[u] for u in ue_ids])
         demand[slice_id] = np.where(without[:, None], np.nan, rows)
     choice = choose(distances(demand), weights_kbps(demand), wanted.users, wanted.seed)
-    nearest = {u: ue_ids[int(i)] for u, i in zip(ue_ids, choice.representative, strict=True)}
-    return {u: other if slice_ids[u] == slice_ids[other] else u for u, other in nearest.items()}
+    return {u: ue_ids[int(i)] for u, i in zip(ue_ids, choice.representative, strict=True)}

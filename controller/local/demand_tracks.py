@@ -141,6 +141,11 @@ class DemandTracks:
             found[slice_id] = float(np.mean(np.abs(kbps[later] - kbps[: len(later)]) / span_s))
         return found
 
+    def observed_s(self, ue_id: str) -> float:
+        """From the oldest report that is kept to the newest."""
+        ends_ns = self._of(ue_id).rows.times_ns()
+        return float(ends_ns[-1] - ends_ns[0]) / 1e9 if len(ends_ns) else 0.0
+
     def binned_kbps(
         self, ue_ids: Sequence[str], slice_id: int, bin_ns: int, bins: int, now_ns: int
     ) -> FloatArray:

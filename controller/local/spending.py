@@ -46,6 +46,7 @@ def user_spent(
         wire_bytes=received[1],
         demand_kbps=latest.demand_kbps if latest else {},
         growth_kbps_per_s=tracks.growth_kbps_per_s(twin.ue_id),
+        observed_s=tracks.observed_s(twin.ue_id),
         loss_ratio=latest.loss_ratio if latest else {},
         handover_margin_db=handover_margin_db(rsrp.value if rsrp else {}, cell_id),
         is_moving=speed is not None and float(speed.value) >= MOVING_MPS,

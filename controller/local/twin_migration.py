@@ -15,6 +15,7 @@ import orjson
 
 from controller.contracts.twin_messages import UserReport
 from controller.twins.level_one import Attribute, UserTwin
+from controller.twins.log_document import log_document, reports_in
 from controller.twins.predictions import Prediction
 from controller.twins.report_log import ReportLog, log_of
 
@@ -59,7 +60,7 @@ def history_message(twin: UserTwin, left_at_ns: int) -> bytes:
     document = {
         "ue_id": twin.ue_id,
         "left_at_ns": left_at_ns,
-        "history": [entry.decode() for entry in twin.history],
+        "history": log_document(twin.history),
     }
     return zlib.compress(orjson.dumps(document), COMPRESSION_LEVEL)
 
@@ -72,19 +73,16 @@ def decoded(message: bytes) -> Arrival:
         if inflater.unconsumed_tail or not inflater.eof:
             raise BadMessage(f"longer than {MAX_MESSAGE_BYTES} bytes, or cut off")
         document = orjson.loads(text)
-        head = document.get("twin")
+        head, history = document.get("twin"), document.get("history")
         return Arrival(
             document["ue_id"],
             document["left_at_ns"],
             None if head is None else _twin(document["ue_id"], head),
-            tuple(
-                UserReport.model_validate_json(entry, strict=True)
-                for entry in document.get("history", ())
-            ),
+            tuple(reports_in(document["ue_id"], history)) if history is not None else (),
         )
     except BadMessage:
         raise
-    except (zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
         raise BadMessage(f"{type(error).__name__}: {error}") from None
 
 

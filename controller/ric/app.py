@@ -1,6 +1,6 @@
 """The northbound API: one FastAPI application over the RIC's parts.
 
-Everything under /api/v1 needs a bearer token, except health.
+Everything under /api/v1 and /A1-P/v2 needs a bearer token, except health.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from controller.ric import (
     routes_history,
     routes_models,
     routes_network,
+    routes_policies,
     routes_sdl,
     routes_slices,
     routes_twins,
@@ -28,6 +29,7 @@ from controller.ric.responses import BodyLimit, add_error_handlers, json_respons
 from controller.ric.state import Ric
 
 PREFIX = "/api/v1"
+A1_PREFIX = "/A1-P/v2"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorDocument, "description": meaning}
     for status, meaning in (
@@ -76,9 +78,11 @@ def create_app(ric: Ric) -> FastAPI:
         routes_control.xapps,
         routes_whatif.router,
         routes_sdl.router,
+        routes_policies.replies,
         routes_control.tokens,
     ):
         app.include_router(router, prefix=PREFIX)
+    app.include_router(routes_policies.router, prefix=A1_PREFIX)
     add_open_routes(app)
     return app
 

@@ -149,6 +149,8 @@ class XappDocument(BaseModel):
     version: str
     state: Literal["starting", "running", "failed", "stopped"]
     pid: int | None
+    uid: int | None
+    """The user that its process runs as, nobody else's."""
     placement: str
     reason: str
     scopes: list[str]

@@ -22,7 +22,9 @@ from controller.twins.spending import (
     Payer,
     Setting,
     SpendingState,
+    confidence_ratio,
     is_far_from_handover,
+    longest_ms,
     weight_of,
 )
 from controller.twins.twin import Twin
@@ -108,7 +110,8 @@ class Payers:
             own_ms=own.period_ms,
             period_ms=now.period_ms,
             weight=self.weight(spent),
-            longest_ms=max(own.period_ms, min(LONGEST_MS, MAX_BATCH_SPAN_MS // batch)),
+            confidence_ratio=confidence_ratio(spent.observed_s),
+            longest_ms=max(own.period_ms, min(longest_ms(spent), MAX_BATCH_SPAN_MS // batch)),
             may_be_coarse=is_far_from_handover(spent, user.ue_id in state.coarse),
         )
 

@@ -21,7 +21,7 @@ from controller.ric.placebo import Placebo
 from controller.ric.responses import json_response
 from controller.ric.slice_strategies import uav_attributes
 from controller.ric.state import Ric
-from controller.ric.stream import Event, Filter, Rewrite, Subscription
+from controller.ric.stream import Event, Filter, Rewrite, Subscription, encode
 from controller.ric.user_facts import profile, resources
 from controller.twins.twin import Twin, twin_document, twin_summary
 
@@ -46,6 +46,15 @@ def rewrite(ric: Ric, caller: Caller) -> Rewrite | None:
         return ric.access.event(caller, shown)
 
     return allowed
+
+
+def of_own_policies(ric: Ric, caller: Caller) -> Rewrite | None:
+    """An xApp is told of the types of policies that its descriptor names; `NotFound` for
+    tokens of no xApp."""
+    if caller.is_operator:
+        return None
+    own = ric.xapps.get(caller.name).program.descriptor.policies
+    return lambda event: event if event["policy_type_id"] in own else None
 
 
 def centre_twins(ric: Ric, kind: Kind) -> Mapping[str, Twin]:
@@ -142,7 +151,7 @@ async def show_centre_twin(ric: TheRic, caller: Reader, kind: Kind, twin_id: str
 async def stream(
     ric: TheRic,
     caller: Reader,
-    kind: Literal["cell", "slice", "user", "decision"] = "cell",
+    kind: Literal["cell", "slice", "user", "decision", "policy"] = "cell",
     id: str | None = None,
     period_ms: Annotated[int, Query(ge=0, le=3_600_000)] = 0,
 ) -> StreamingResponse:
@@ -163,11 +172,15 @@ async def stream(
         ric.access.require_slice(caller, id)
     if kind == "decision":
         ric.access.require_all(caller, "the stream of decisions")
-    subscription = Subscription(caller.name, Filter(kind, id, period_ms), rewrite(ric, caller))
+    rewriting = of_own_policies(ric, caller) if kind == "policy" else rewrite(ric, caller)
+    subscription = Subscription(caller.name, Filter(kind, id, period_ms), rewriting)
     try:
         ric.centre.stream.subscribe(subscription)
     except ValueError as error:
         raise Conflict(str(error), "close one first") from None
+    if kind == "policy":
+        for event in ric.policies.standing():
+            subscription.offer(event, encode(event), time.time_ns())
     if ric.xapps.is_deployed(caller.name):
         ric.xapps.mark_ready(caller.name)
 

@@ -31,6 +31,7 @@ from controller.ric.migration_effect import MigrationJudge, offload_window
 from controller.ric.neighbours import HandoverNotices, UserTwins
 from controller.ric.observation import Centre
 from controller.ric.placebo import Placebo
+from controller.ric.policies import Policies
 from controller.ric.presence import WatchedPresence
 from controller.ric.rehearsal import whatif_of
 from controller.ric.request_effects import RequestWatch
@@ -39,6 +40,8 @@ from controller.ric.service_loads import ServiceLoads
 from controller.ric.shared_data import SharedData, Snapshot
 from controller.ric.slice_strategies import StrategyBook
 from controller.ric.slices import SliceLife
+from controller.ric.stream import Event
+from controller.ric.tables import flush_tables
 from controller.ric.twin_budget import BudgetKeeper
 from controller.ric.twin_control import TwinControl
 from controller.ric.user_decisions import UserDecisions, watched_schedule
@@ -117,7 +120,8 @@ class Ric:
         self.requests = RequestWatch(self.notices.requests, self._judged)
         self.links = LinkWatch(self.user_decisions.radio_port, self._judged)
         self.poller = CounterPoller(self.read_counters, self._counted)
-        self.xapps = Xapps(run, inventory, self.tokens, self.audit, self.centre.stream.close)
+        self.xapps = Xapps(run, inventory, self.tokens, self.audit, self._xapp_ended)
+        self.policies = Policies(run.policies, self.xapps.handlers, self._publish)
         self.versions = XappVersions(self.xapps)
         self.whatif = whatif_of(self)
         capacity_kbps = {c.cell_id: float(c.down_kbps) for c in inventory.cells}
@@ -171,6 +175,10 @@ class Ric:
     async def _changed_users(self, since_ns: int) -> dict[str, dict[str, Any]]:
         changed = await self.user_twins.changed(since_ns)
         return {ue_id: self.with_strategy(ue_id, twin) for ue_id, twin in changed.items()}
+
+    def _xapp_ended(self, name: str) -> None:
+        self.centre.stream.close(name)
+        self.policies.forget(name)
 
     def _slices_changed(self) -> None:
         self.centre.keep_slices(self.inventory)
@@ -248,8 +256,10 @@ class Ric:
     def _publish_decision(self, decision_id: str) -> None:
         record = self.decisions.get(decision_id)
         if record is not None:
-            event = {"kind": "decision", "id": decision_id, **record.model_dump(mode="json")}
-            self.centre.stream.publish(event, time.time_ns())
+            self._publish({"kind": "decision", "id": decision_id, **record.model_dump(mode="json")})
+
+    def _publish(self, event: Event) -> None:
+        self.centre.stream.publish(event, time.time_ns())
 
     def show_reservations(self, cell_id: str) -> None:
         """The enforced reservations into the twins."""
@@ -264,7 +274,8 @@ class Ric:
         # What is listed was deployed by hand since, or failed in its own words.
         refused = [line for where, line in self.progress.problems.items() if where not in listed]
         lines = (self._decision_lines, self._audit_lines)
-        keepers = (*lines, self.poller, self.twin_control, self.shared, self.slices, self.budget)
+        control = (self.twin_control, self.slices, self.budget, self.policies)
+        keepers = (*lines, self.poller, self.shared, *control)
         ours = [keeper.alarm for keeper in keepers if keeper.alarm is not None]
         return [*failed, *refused, *self.enforcer.alarms(), *ours]
 
@@ -304,31 +315,8 @@ class Ric:
         }
 
     def flush(self, folder: Path) -> list[str]:
-        """Writes the tables `decisions` and `twins` (Parquet and CSV) and the inventory, all
-        that a replay needs; returns their paths.
-
-        What a full disk does not take is a problem that says how much; rows stay for another try.
-        """
-        if dropped := self.centre.table.dropped_rows:
-            self.progress.problems["twins"] = f"{dropped} oldest rows of the table `twins` dropped"
-        written: list[str] = []
-        for name, rows, write in (
-            ("decisions", len(self.decisions.all_records()), self.decisions.flush),
-            ("twins", len(self.centre.table), self.centre.table.flush),
-            ("inventory", 1, self._write_inventory),
-        ):
-            self.progress.problems.pop(f"table {name}", None)
-            try:
-                written += [str(path) for path in write(folder)]
-            except OSError as error:
-                lost = f"table {name}: {rows} rows not written to {folder}: {error}"
-                self.progress.problems[f"table {name}"] = lost
-        return written
-
-    def _write_inventory(self, folder: Path) -> list[Path]:
-        path = folder / "inventory.json"
-        path.write_text(self.inventory.model_dump_json())
-        return [path]
+        """Writes the run's tables (`tables`); returns their paths."""
+        return flush_tables(self, folder)
 
     def close(self) -> None:
         self.decisions.write_pending()

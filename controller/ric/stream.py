@@ -17,7 +17,7 @@ import orjson
 Event = dict[str, Any]
 Rewrite = Callable[[Event], Event | None]
 
-KINDS = ("cell", "slice", "user", "decision")
+KINDS = ("cell", "slice", "user", "decision", "policy")
 QUEUE_EVENTS = 256
 SUBSCRIPTIONS_MAX = 256
 

@@ -2,7 +2,7 @@
 
 The chain of small programs before the interpreter each exec the next, so the pid
 that is started is the xApp's own: `setpriv` ties its life to the RIC's, `prlimit`
-bounds it, `nsenter` puts it where it is placed.
+bounds it, `nsenter` puts it where it is placed, `xapp_confinement` takes root away.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+
+from controller.ric import xapp_confinement
 
 ADDRESS_SPACE_BYTES = 2 * 1024**3
 OPEN_FILES = 1024
@@ -42,9 +44,21 @@ class Launch:
     run_id: str
     config: Mapping[str, object]
     url: str = XAPP_URL
+    uid: int | None = None
+    """The user and group that it runs as; None: as the RIC, which is not root."""
+    reads: Sequence[Path] = ()
+    """Folders besides its own."""
 
 
 def command_of(launch: Launch) -> list[str]:
+    """Raises `Unreadable` when it could not read what it needs."""
+    confined: list[str] = []
+    if launch.uid is not None:
+        folders = (*launch.reads, *launch.python_path, *xapp_confinement.interpreter_folders())
+        confined = [
+            *xapp_confinement.sight(launch.folder, folders),
+            *xapp_confinement.as_nobody(launch.uid),
+        ]
     return [
         "setpriv",
         "--pdeathsig=KILL",
@@ -55,18 +69,20 @@ def command_of(launch: Launch) -> list[str]:
         "nice",
         f"--adjustment={NICENESS_ABOVE_RIC}",
         *(() if launch.netns_path is None else ("nsenter", f"--net={launch.netns_path}")),
-        sys.executable,
+        *confined,
+        str(Path(sys.executable).parent.resolve() / Path(sys.executable).name),
         *launch.arguments,
     ]
 
 
 def environment_of(launch: Launch) -> dict[str, str]:
     """Nothing of the RIC's own environment but where programs are and the locale."""
-    inherited = {k: os.environ[k] for k in ("PATH", "HOME", "LANG") if k in os.environ}
+    inherited = {k: os.environ[k] for k in ("PATH", "LANG") if k in os.environ}
     return {
         **inherited,
         "PYTHONPATH": os.pathsep.join(str(path) for path in launch.python_path),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
         # One thread each: idle pools would spin on the emulation's processors.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
@@ -80,7 +96,7 @@ def environment_of(launch: Launch) -> dict[str, str]:
 
 
 async def start(launch: Launch) -> asyncio.subprocess.Process:
-    """OSError when it cannot even be started."""
+    """OSError or `Unreadable` when it cannot even be started."""
     launch.log_path.parent.mkdir(parents=True, exist_ok=True)
     with launch.log_path.open("ab") as log:
         return await asyncio.create_subprocess_exec(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from controller.audit import Audit
 from controller.contracts.inventory import Inventory
 from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder
-from controller.ric import xapp_process
+from controller.ric import xapp_confinement, xapp_process
 from controller.ric.callers import Tokens
 from controller.ric.errors import Conflict, Malformed, NotFound
 from controller.ric.xapp_process import XAPP_URL, Launch
@@ -56,6 +57,8 @@ class Xapp:
     reason: str = ""
     process: asyncio.subprocess.Process | None = None
     started_at_ns: int = 0
+    uid: int | None = None
+    """Its process's user, nobody else's; None: the RIC's."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def document(self) -> dict[str, Any]:
@@ -65,6 +68,7 @@ class Xapp:
             "version": self.program.descriptor.version,
             "state": self.state.value,
             "pid": self.process.pid if alive and self.process else None,
+            "uid": self.uid,
             "placement": self.deployment.placement,
             "reason": self.reason,
             "scopes": sorted(self.program.holon.scopes),
@@ -138,7 +142,7 @@ class Xapps:
         self._xapps[xapp.name] = xapp
         try:
             xapp.process = await xapp_process.start(launch)
-        except OSError as error:
+        except (OSError, xapp_confinement.Unreadable) as error:
             self._fail(xapp, f"cannot be started: {error}")
         else:
             xapp.started_at_ns = time.time_ns()
@@ -187,6 +191,9 @@ class Xapps:
         log_path = self._run.logs / f"xapp-{name}.log"
         config = effective_config(self._inventory, program.holon, deployment.config)
         xapp = Xapp(name, replace(deployment, name=name), program, log_path, token, config)
+        if os.geteuid() == 0:
+            taken = {x.uid for x in self._xapps.values() if x.uid is not None}
+            xapp.uid = xapp_confinement.free_uid(taken)
         launch = Launch(
             name=name,
             arguments=program.arguments,
@@ -198,6 +205,8 @@ class Xapps:
             run_id=self._run.run_id,
             config=config,
             url=self.url,
+            uid=xapp.uid,
+            reads=[self._project / "models", self._project / "xapps"],
         )
         return xapp, launch
 
@@ -223,6 +232,11 @@ class Xapps:
         """How a running xApp's reservations are rehearsed; None: not at all."""
         xapp = self._xapps.get(name)
         return xapp.program.holon.rehearse if xapp is not None else None
+
+    def handlers(self, policy_type_id: int) -> list[str]:
+        """Running xApps whose descriptor names that type of A1 policy."""
+        running = (x for x in self._xapps.values() if x.state is State.RUNNING)
+        return sorted(x.name for x in running if policy_type_id in x.program.descriptor.policies)
 
     def mark_ready(self, name: str) -> None:
         """The xApp reported ready, or opened a stream."""

@@ -1,17 +1,14 @@
-"""The newest reports of one user, packed: about 60 bytes each instead of 800 of JSON.
+"""The newest reports of one user, packed: about 50 bytes each instead of 800 of JSON.
 
 A report is a row of numbers and a shape: everything else it says (names, flags,
-settings), which other reports share, also those of other users.  Rows of one shape
-are packed together (`report_block`).  Immutable; no clock, no sockets.
+settings), which other reports share, also those of other users.  In the log a row is a
+record of `record_layout`.  Immutable; no clock, no sockets.
 """
 
 from __future__ import annotations
 
-import math
 import struct
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -19,18 +16,14 @@ from typing import Any, NamedTuple
 import orjson
 
 from controller.contracts.twin_messages import FlowReport, UserReport
-from controller.twins.report_block import pack, unpack
+from controller.twins.record_layout import TIMES, Layout, row_packer, widened
 
-BLOCK_REPORTS = 8
-"""Rows wait unpacked until there are so many of one shape."""
-TAIL_ROWS_MAX = 4 * BLOCK_REPORTS
-"""Rows of rare shapes do not wait for ever."""
 FLOW_NUMBERS = ("demand_kbps", "goodput_kbps", "loss_ratio", "owd_p95_ms")
+"""The last one only where the shape says so."""
 OPTIONAL_NUMBERS = (
     "rsrq_db", "snr_db", "cqi", "down_kbps", "up_kbps", "heading_deg", "odometer_m", "operations",
 )  # fmt: skip
 _WHOLE_NUMBERS = {"cqi", "operations"}
-_TIMES = struct.Struct("<2q")
 
 
 class Shape(NamedTuple):
@@ -47,7 +40,9 @@ class Shape(NamedTuple):
     others: tuple[str, ...]
     """Those of `OPTIONAL_NUMBERS` that it has."""
     flows: tuple[tuple[str, int, bool], ...]
-    """Service, slice, up; numbers `FLOW_NUMBERS` each, no delay as NaN."""
+    """Service, slice, up; numbers `FLOW_NUMBERS` each."""
+    without_delay: tuple[int, ...]
+    """Flows (their index) that have no delay."""
 
 
 _SHAPES: dict[tuple[Any, ...], Shape] = {}
@@ -63,17 +58,6 @@ class Row(NamedTuple):
     @property
     def sequence(self) -> int:
         return int.from_bytes(self.numbers[:8], "little")
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """`count` rows of one shape, in the order they came; `first` and `last`: their sequences."""
-
-    shape: Shape
-    count: int
-    first: int
-    last: int
-    packed: bytes
 
 
 _shape_fields = attrgetter("kind", "cell_id", "period_ms", "settings_version", "batch_reports")
@@ -95,10 +79,12 @@ def row_of(report: UserReport) -> Row:
         said = {n: v for n, v in zip(OPTIONAL_NUMBERS, optional, strict=True) if v is not None}
         others = tuple(said)
         numbers += said.values()
-    for flow in report.flows:
+    without_delay: tuple[int, ...] = ()
+    for index, flow in enumerate(report.flows):
         numbers += _flow_numbers(flow)
         if numbers[-1] is None:
-            numbers[-1] = math.nan
+            numbers.pop()
+            without_delay += (index,)
     # Equal to the shape that is known already, nearly always, and cheaper to make.
     said_besides = (
         *_shape_fields(report),
@@ -107,9 +93,10 @@ def row_of(report: UserReport) -> Row:
         speed_mps is not None,
         others,
         tuple(map(_flow_names, report.flows)),
+        without_delay,
     )
     shape = _SHAPES.get(said_besides) or _new_shape(Shape(*said_besides))
-    pack_row = _packed(len(numbers))
+    pack_row = row_packer(len(numbers))
     return Row(shape, pack_row(report.sequence, report.measured_at_ns, *numbers))
 
 
@@ -119,22 +106,17 @@ def _new_shape(shape: Shape) -> Shape:
     return _SHAPES.setdefault(shape, shape)
 
 
-@lru_cache(maxsize=1024)
-def _packed(double_count: int) -> Callable[..., bytes]:
-    return struct.Struct(f"<2q{double_count}d").pack
-
-
 def row_of_zeros(shape: Shape) -> Row:
     """Of a report of that shape: what attributes there are depends on nothing else."""
-    return Row(shape, _TIMES.pack(1, 0) + bytes(8 * _doubles(shape)))
+    return Row(shape, TIMES.pack(1, 0) + bytes(8 * doubles_of(shape)))
 
 
 def report_of(ue_id: str, row: Row) -> UserReport:
     """The report that the row was made of."""
     shape = row.shape
-    sequence, measured_at_ns = _TIMES.unpack_from(row.numbers)
-    doubles = (len(row.numbers) - _TIMES.size) // 8
-    left = iter(struct.unpack_from(f"<{doubles}d", row.numbers, _TIMES.size))
+    sequence, measured_at_ns = TIMES.unpack_from(row.numbers)
+    doubles = (len(row.numbers) - TIMES.size) // 8
+    left = iter(struct.unpack_from(f"<{doubles}d", row.numbers, TIMES.size))
     rsrp_dbm = {cell_id: next(left) for cell_id in shape.rsrp_cells}
     position_m = (next(left), next(left)) if shape.has_position else None
     speed_mps = next(left) if shape.has_speed else None
@@ -153,61 +135,100 @@ def report_of(ue_id: str, row: Row) -> UserReport:
         position_m=position_m,
         speed_mps=speed_mps,
         **others,
-        flows=[_flow_of(names, left) for names in shape.flows],
+        flows=[
+            _flow_of(names, left, index not in shape.without_delay)
+            for index, names in enumerate(shape.flows)
+        ],
         settings_version=shape.settings_version,
         batch_reports=shape.batch_reports,
     )
 
 
-def _flow_of(names: tuple[str, int, bool], left: Iterator[float]) -> FlowReport:
+def _flow_of(names: tuple[str, int, bool], left: Iterator[float], has_delay: bool) -> FlowReport:
     service, slice_id, up = names
-    numbers: dict[str, Any] = {name: next(left) for name in FLOW_NUMBERS}
-    if math.isnan(numbers["owd_p95_ms"]):
-        numbers["owd_p95_ms"] = None
-    return FlowReport(service=service, slice_id=slice_id, up=up, **numbers)
+    said = FLOW_NUMBERS if has_delay else FLOW_NUMBERS[:-1]
+    return FlowReport(service=service, slice_id=slice_id, up=up, **{n: next(left) for n in said})
+
+
+class Form:
+    """How a record is read: of which shape it is, in which layout."""
+
+    __slots__ = ("layout", "record_bytes", "shape")
+
+    def __init__(self, shape: Shape, layout: Layout) -> None:
+        self.shape, self.layout = shape, layout
+        self.record_bytes = _FORM_BYTES + layout.record_bytes
+
+    def row(self, record: bytes) -> Row:
+        return Row(self.shape, self.layout.row(record))
+
+
+_FORM_BYTES = 2
+"""At the head of a record: the place of its form in the log's."""
+FORMS_MORE = 4
+"""When a log has so many more (or half as many more) than it needed, it looks which it needs."""
+_LAYOUTS: dict[tuple[object, ...], Layout] = {}
+"""By columns: for all rows so far."""
+_FORMS: dict[int, Form] = {}
+"""Of new records, by their shape's identity; older ones live on in their logs."""
+
+
+def _packed(row: Row) -> tuple[Form, bytes]:
+    form = _FORMS.get(id(row.shape))
+    if form is not None and (record := form.layout.packed(row.numbers)) is not None:
+        return form, record
+    columns = _columns(row.shape)
+    layout = _LAYOUTS.get(columns)
+    record = layout.packed(row.numbers) if layout is not None else None
+    if layout is None or record is None:
+        layout = _LAYOUTS[columns] = widened(layout, row.numbers)
+        record = layout.packed(row.numbers)
+        assert record is not None
+    if len(_FORMS) > _SHAPES_MAX:
+        _FORMS.clear()
+    form = _FORMS[id(row.shape)] = Form(row.shape, layout)
+    return form, record
 
 
 class ReportLog:
-    """At most the newest `length`; `tail` waits to be packed, in the order of arrival."""
+    """The newest `length`: records one after the other, oldest first."""
 
-    __slots__ = ("_packed_count", "blocks", "length", "tail", "ue_id")
+    __slots__ = ("_count", "_forms", "_look_at", "_records", "length", "ue_id")
 
-    def __init__(
-        self,
-        ue_id: str,
-        length: int,
-        blocks: tuple[Block, ...] = (),
-        tail: tuple[Row, ...] = (),
-        packed_count: int = 0,
-    ) -> None:
-        """`packed_count`: reports in `blocks`.  No dataclass: one is made with every report."""
+    def __init__(self, ue_id: str, length: int) -> None:
+        """No dataclass: one is made with every report."""
         self.ue_id, self.length = ue_id, length
-        self.blocks, self.tail = blocks, tail
-        self._packed_count = packed_count
+        self._records = b""
+        self._count = 0
+        self._forms: tuple[Form, ...] = ()
+        """Of the records, by the number at their head."""
+        self._look_at = FORMS_MORE
 
     def appended(self, row: Row, length: int) -> ReportLog:
         """With one more report, the newest; at most `length` of them are kept."""
-        blocks, tail, count = self.blocks, (*self.tail, row), self._packed_count
-        if len(tail) >= BLOCK_REPORTS:
-            shape, same_count = Counter([id(r.shape) for r in tail]).most_common(1)[0]
-            if same_count >= BLOCK_REPORTS or len(tail) > TAIL_ROWS_MAX:
-                block = _block([r for r in tail if id(r.shape) == shape])
-                blocks, count = (*blocks, block), count + block.count
-                tail = tuple([r for r in tail if id(r.shape) != shape])
-        # Blocks are dropped whole, when there are `length` newer reports without them.
-        while blocks and count + len(tail) - blocks[0].count >= length:
-            last = blocks[0].last
-            newer = tuple([r for r in tail if r.sequence > last])
-            if len(newer) + sum(b.count for b in blocks[1:] if b.first > last) < length:
-                break  # a row of a rare shape waits in the tail, or a block began before
-            count -= blocks[0].count
-            blocks, tail = blocks[1:], newer
-        if not blocks and len(tail) > length:
-            tail = tail[len(tail) - length :]
-        return ReportLog(self.ue_id, length, blocks, tail, count)
+        form, packed = _packed(row)
+        after = ReportLog(self.ue_id, length)
+        after._count = min(length, self._count + 1)
+        after._look_at, known = self._look_at, self._forms
+        kept = self._records[self._begin_of(self._count + 1 - length) :]
+        if form not in known:
+            if len(known) >= self._look_at:
+                kept, known = _in_use(kept, known)
+                after._look_at = len(known) + max(FORMS_MORE, len(known) // 2)
+            known = (*known, form)
+        after._forms = known
+        after._records = kept + known.index(form).to_bytes(_FORM_BYTES, "little") + packed
+        return after
+
+    def _begin_of(self, index: int) -> int:
+        """Where the record is; where they end when there are no more than `index`."""
+        place = 0
+        for _ in range(min(index, self._count)):
+            place += self._forms[_form_number(self._records, place)].record_bytes
+        return place
 
     def __len__(self) -> int:
-        return min(self.length, len(self.tail) + self._packed_count)
+        return self._count
 
     def __iter__(self) -> Iterator[bytes]:
         """Each report as JSON."""
@@ -218,17 +239,26 @@ class ReportLog:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def rows(self) -> list[Row]:
-        """Oldest first."""
-        rows = list(self.tail)
-        for block in self.blocks:
-            rows += _rows(block)
-        return sorted(rows, key=lambda row: row.sequence)[-self.length :]
+    @property
+    def packed_bytes(self) -> int:
+        return len(self._records)
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        return self._forms
+
+    def rows(self, last: int | None = None) -> list[Row]:
+        """The newest `last` (all: None), oldest first."""
+        begin = 0 if last is None else self._begin_of(self._count - last)
+        return rows_in(self._records[begin:], self._forms)
+
+    def parts(self) -> tuple[bytes, tuple[Form, ...]]:
+        """Its records, and their forms by the number at a record's head."""
+        return _in_use(self._records, self._forms)
 
     def reports(self, last: int | None = None) -> list[UserReport]:
         """The newest `last` (all: None), oldest first."""
-        rows = self.rows()
-        return [report_of(self.ue_id, row) for row in (rows if last is None else rows[-last:])]
+        return [report_of(self.ue_id, row) for row in self.rows(last)]
 
     def sequences(self) -> list[int]:
         return [row.sequence for row in self.rows()]
@@ -253,17 +283,49 @@ def _as_json(report: UserReport) -> bytes:
     return orjson.dumps(document_of(report))
 
 
-def _block(rows: Sequence[Row]) -> Block:
-    """Of one shape."""
-    sequences = rows[0].sequence, rows[-1].sequence
-    return Block(rows[0].shape, len(rows), *sequences, pack([row.numbers for row in rows]))
+def _form_number(records: bytes, place: int) -> int:
+    return records[place] | records[place + 1] << 8
 
 
-def _rows(block: Block) -> list[Row]:
-    shape = block.shape
-    return [Row(shape, row) for row in unpack(block.packed, block.count, _doubles(shape))]
+def rows_in(records: bytes, forms: tuple[Form, ...]) -> list[Row]:
+    """IndexError for a form that there is not, ValueError for a record that is cut off."""
+    rows = []
+    for place, end, number in _records(records, forms):
+        if end > len(records):
+            raise ValueError(f"a record of {end - place} bytes, {len(records) - place} are left")
+        rows.append(forms[number].row(records[place + _FORM_BYTES : end]))
+    return rows
 
 
-def _doubles(shape: Shape) -> int:
+def _records(records: bytes, forms: tuple[Form, ...]) -> Iterator[tuple[int, int, int]]:
+    """Begin, end, number of the form."""
+    place = 0
+    while place < len(records):
+        number = _form_number(records, place)
+        end = place + forms[number].record_bytes
+        yield place, end, number
+        place = end
+
+
+def _in_use(records: bytes, forms: tuple[Form, ...]) -> tuple[bytes, tuple[Form, ...]]:
+    """The same records; of the forms those they are of."""
+    found = list(_records(records, forms))
+    used = sorted({number for _, _, number in found})
+    numbered = {number: place.to_bytes(_FORM_BYTES, "little") for place, number in enumerate(used)}
+    parts = [numbered[number] + records[place + _FORM_BYTES : end] for place, end, number in found]
+    return b"".join(parts), tuple(forms[number] for number in used)
+
+
+def _columns(shape: Shape) -> tuple[object, ...]:
+    """What its numbers are; not whose, nor in which cell."""
+    return (
+        len(shape.rsrp_cells), shape.has_position, shape.has_speed, shape.others,
+        len(shape.flows), shape.without_delay,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def doubles_of(shape: Shape) -> int:
     radio = len(shape.rsrp_cells) + len(shape.others)
-    return radio + 2 * shape.has_position + shape.has_speed + len(FLOW_NUMBERS) * len(shape.flows)
+    of_flows = len(FLOW_NUMBERS) * len(shape.flows) - len(shape.without_delay)
+    return radio + 2 * shape.has_position + shape.has_speed + of_flows

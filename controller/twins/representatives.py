@@ -1,7 +1,9 @@
 """Whom to represent (VL3): k users whose reports stand for those who are like them.  Pure.
 
 k-medoids on what users asked for lately: first each next medoid that helps most, then
-swaps while one helps.  The same input and seed give the same choice.
+swaps while one helps.  Nobody stands for users of other slices, so each set of slices that
+users have (a kin) gets one before any gets a second.  The same input and seed give the
+same choice.
 """
 
 from __future__ import annotations
@@ -16,8 +18,11 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-STRANGERS = 2.0
-"""Distance of users of different slices: as far as two shapes of mean 1 can be apart."""
+STRANGERS = 1e6
+"""Distance of users of different slices: farther than any saving is worth.  Shapes of mean 1 are
+at most 2 apart."""
+LEAST_KBPS = 1e-3
+"""What a user weighs that asks for nothing: it has a representative too."""
 SWAPS_MAX = 50
 
 
@@ -51,7 +56,7 @@ def distances(demand_kbps: Mapping[int, FloatArray]) -> FloatArray:
     same: npt.NDArray[np.bool_] = np.all(
         np.stack([has[:, None] == has[None, :] for has in known]), axis=0
     )
-    found = np.where(same, np.minimum(found, STRANGERS), STRANGERS)
+    found = np.where(same, found, STRANGERS)
     np.fill_diagonal(found, 0.0)
     return np.asarray(found)
 
@@ -61,16 +66,24 @@ def weights_kbps(demand_kbps: Mapping[int, FloatArray]) -> FloatArray:
     return np.asarray(sum(np.nan_to_num(a).mean(axis=1) for a in demand_kbps.values()))
 
 
+def kin(apart: FloatArray) -> list[int]:
+    """[user]: the first user with the same slices."""
+    return [int(i) for i in np.argmax(apart < STRANGERS, axis=1)]
+
+
 def choose(apart: FloatArray, weight: FloatArray, count: int, seed: int = 0) -> Choice:
-    """`count` medoids for users at these distances; everybody for themselves when there are as
-    many.  `seed` decides between equals.  ValueError for a count below 1."""
+    """`count` medoids for users at these distances, or one for each kin if there are more of
+    these; everybody for themselves when there are as many.  `seed` decides between equals.
+    ValueError for a count below 1."""
     users = apart.shape[0]
     if count < 1:
         raise ValueError(f"{count} representatives: at least 1")
     if users == 0:
         return Choice(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), 0.0)
     order = np.random.default_rng(seed).permutation(users)
+    weight = np.maximum(weight, LEAST_KBPS)
     shuffled = (weight[:, None] * apart)[np.ix_(order, order)]
+    count = max(count, len(set(kin(apart))))
     medoids = _built(shuffled, min(count, users))
     medoids = _swapped(shuffled, medoids)
     chosen = np.sort(order[medoids])

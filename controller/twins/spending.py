@@ -3,7 +3,8 @@
 Pure: state and what was measured in, settings out.  A decision's error grows with the age
 of what it rests on; what age costs differs between users.  With error = weight
 x period and spending = bytes / period, the least total error for a spending has periods
-in proportion to sqrt(bytes / weight).  `uniform` gives everybody the same.
+in proportion to sqrt(bytes / weight).  `uniform` gives everybody the same; `automatic` begins
+so, and goes as far from it as it has watched long enough to know what changes.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ LEAST_WEIGHT = 0.002
 LEAST_RESERVED_KBPS = 100.0
 NEAR_RATIOS = (0.5, 1.5)
 MISSED_FACTOR = 2.0
-HANDOVER_RATIO_PER_S = 0.2
-HANDOVER_SCALE_DB = 6.0
+NEAR_HANDOVER_LONGEST_MS = 4000
+"""Event A3 rests on the user's own reports.  Who serves it, and so what its cell should reserve,
+is known at once, whatever their age: nearness is no weight."""
+WATCHED_FROM_S, WATCHED_S = 8.0, 40.0
+"""Growth is known from then on, and to be relied on: what is calm for a while may be about to
+rise.  Until then a weight is between its own and everybody's."""
 COARSE_MARGIN_DB = 9.0
 FINE_MARGIN_DB = 6.0
 LEAST_SCALE, MOST_SCALE = 0.2, 1.5
@@ -52,6 +57,8 @@ class Payer:
     own_ms: int
     period_ms: int
     weight: float = 1.0
+    confidence_ratio: float = 1.0
+    """How far its weight is to be relied on."""
     longest_ms: int = LONGEST_MS
     may_be_coarse: bool = False
     """It stands still, far from a handover: where it is and what it hears may be old."""
@@ -86,7 +93,7 @@ class Measured:
 def weight_of(user: UserSpent, pairs: Mapping[tuple[str, int], Pair]) -> float:
     """Share of the reservations it is in, by which a decision errs for each second of age."""
     total = 0.0
-    for slice_id, demand_kbps in user.demand_kbps.items():
+    for slice_id in user.demand_kbps:
         pair = pairs.get((user.cell_id, slice_id))
         if pair is None:
             continue
@@ -94,16 +101,36 @@ def weight_of(user: UserSpent, pairs: Mapping[tuple[str, int], Pair]) -> float:
         near = min(NEAR_RATIOS[1], max(NEAR_RATIOS[0], pair.demand_kbps / reserved_kbps))
         growth = user.growth_kbps_per_s.get(slice_id, 0.0) / reserved_kbps
         total += growth * near * (1 + MISSED_FACTOR * pair.missed_ratio)
-        if user.is_moving and user.handover_margin_db is not None:
-            nearness = math.exp(-max(0.0, user.handover_margin_db) / HANDOVER_SCALE_DB)
-            total += HANDOVER_RATIO_PER_S * nearness * demand_kbps / reserved_kbps
     return max(LEAST_WEIGHT, total)
+
+
+def longest_ms(user: UserSpent) -> int:
+    """Also where everybody gets the same."""
+    is_far = user.handover_margin_db is None or user.handover_margin_db >= COARSE_MARGIN_DB
+    return LONGEST_MS if is_far or not user.is_moving else NEAR_HANDOVER_LONGEST_MS
+
+
+def confidence_ratio(observed_s: float) -> float:
+    return min(1.0, max(0.0, (observed_s - WATCHED_FROM_S) / (WATCHED_S - WATCHED_FROM_S)))
+
+
+def believed(payers: Sequence[Payer]) -> list[Payer]:
+    """With weights that are, as far as they are not to be relied on, everybody's (their
+    geometric mean)."""
+    if not payers:
+        return []
+    usual = math.exp(sum(math.log(p.weight) for p in payers) / len(payers))
+    return [
+        replace(p, weight=usual ** (1 - p.confidence_ratio) * p.weight**p.confidence_ratio)
+        for p in payers
+    ]
 
 
 def spent(
     budget: TwinBudget, state: SpendingState, payers: Sequence[Payer], measured: Measured
 ) -> tuple[SpendingState, dict[str, Setting]]:
     """The next settings of all payers, those that stay included."""
+    payers = believed(payers)
     is_first = not state.weights
     if is_first:  # what was spent until now was not planned, so it corrects no plan
         measured = replace(measured, bytes_per_s=None)

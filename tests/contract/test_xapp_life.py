@@ -81,6 +81,61 @@ print("codes", code("GET", "ues"), code("POST", "decisions", move),
     ric.call("DELETE", "xapps/curious")
 
 
+CURIOUS = """
+from pathlib import Path
+def tried(path):
+    try:
+        return Path(path).read_bytes() if not Path(path).is_dir() else os.listdir(path)
+    except OSError as error:
+        return error.strerror
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print("own", tried("note.txt"), tried(str(Path(__file__).parent / "deep" / "note.txt")))
+print("ids", *{*status["Uid"].split(), *status["Gid"].split()}, "groups", status["Groups"].split())
+print("caps", status["CapPrm"].strip(), status["CapBnd"].strip(), status["NoNewPrivs"].strip())
+for path in config["paths"]:
+    print("read", path, tried(path))
+import onnxruntime, holon_xapp
+print("imported", flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_an_xapp_is_nobody_and_reads_no_secrets(ric: RunningRic, tmp_path: Path, mode: int) -> None:
+    """`tmp_path` is in a folder that only root can enter, as /root is.  With mode 0600 the xApp's
+    own files are its owner's only."""
+    other = write_xapp(tmp_path / "other", LISTENING)
+    assert deploy(ric, other).status_code == 201
+    pid = ric.get("xapps/other")["pid"]
+    name = f"curious-{mode:o}"
+    folder = write_xapp(tmp_path / name, CURIOUS + LISTENING)
+    (folder / "deep").mkdir(mode=0o755 if mode == 0o644 else 0o700)
+    for note in (folder / "note.txt", folder / "deep" / "note.txt"):
+        note.write_text("mine")
+    for path in folder.rglob("*.*"):
+        path.chmod(mode)
+    secret = tmp_path / "beside.txt"
+    secret.write_text("of root")
+    paths = [ric.run.token, ric.run.path / "intents.jsonl", secret, other / "xapp.py",
+             f"/proc/{pid}/environ", f"/proc/{ric.process.pid}/environ", "/etc/shadow"]  # fmt: skip
+    answer = deploy(ric, folder, config={"paths": [str(path) for path in paths]})
+    assert answer.status_code == 201, answer.text
+    uid = answer.json()["uid"]
+    assert uid != ric.get("xapps/other")["uid"] and uid >= 60_000
+    lines = ric.get(f"xapps/{name}/logs", lines=60)["lines"]
+    assert "own b'mine' b'mine'" in lines
+    assert f"ids {uid} groups []" in lines
+    assert "caps 0000000000000000 0000000000000000 1" in lines
+    reads = [line for line in lines if line.startswith("read ")]
+    assert len(reads) == len(paths)
+    for line in reads:
+        assert line.endswith(("Permission denied", "No such file or directory")), line
+    assert "imported" in lines
+    for each in (name, "other"):
+        ric.call("DELETE", f"xapps/{each}")
+    mounts = Path("/proc/mounts").read_text()
+    assert str(folder) not in mounts and str(tmp_path) not in mounts
+
+
 def test_an_xapp_that_dies_is_failed_with_its_last_words(ric: RunningRic, tmp_path: Path) -> None:
     dying = 'with call("GET", "stream") as s:\n    next(iter(s))\nsys.exit("no more models")\n'
     assert deploy(ric, write_xapp(tmp_path / "mortal", dying)).status_code == 201

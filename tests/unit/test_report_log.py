@@ -12,10 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.contracts.twin_messages import UserReport
-from controller.twins.report_block import pack, unpack
+from controller.twins.record_layout import Layout, widened
 from controller.twins.report_log import (
-    BLOCK_REPORTS,
-    TAIL_ROWS_MAX,
     ReportLog,
     log_of,
     report_of,
@@ -91,19 +89,17 @@ def test_reports_of_a_thousand_shapes_are_still_bounded() -> None:
     for number in range(1, 1001):
         log = log.appended(row_of(report(number, settings_version=number)), 32)
     assert log.sequences() == list(range(969, 1001))
-    assert len(log.tail) <= TAIL_ROWS_MAX
-    assert len(log.blocks) <= 64
+    assert len(log.forms) <= 2 * 32
 
 
-def test_alternating_shapes_are_packed_too() -> None:
+def test_alternating_shapes_cost_no_more() -> None:
     """A twin model may ask for the place in every second report only."""
     log = ReportLog("ue1", 200)
     for number in range(1, 201):
         place = (1.0 * number, 2.0) if number % 2 else None
         log = log.appended(row_of(report(number, position_m=place)), 200)
-    assert len(log.tail) < 2 * BLOCK_REPORTS
-    assert all(block.count == BLOCK_REPORTS for block in log.blocks)
     assert log.sequences() == list(range(1, 201))
+    assert log.packed_bytes / 200 < 40
 
 
 @pytest.mark.parametrize("length", [8, 20, 60])
@@ -116,7 +112,6 @@ def test_the_newest_are_kept_whatever_their_shapes(length: int) -> None:
             place = None if rare(number) else (1.0, 2.0)
             log = log.appended(row_of(report(number, position_m=place)), length)
             assert log.sequences() == list(range(max(1, number - length + 1), number + 1))
-        assert len(log.tail) + sum(b.count for b in log.blocks) <= length + 2 * TAIL_ROWS_MAX
 
 
 def test_a_minute_of_a_phone_is_a_few_kilobytes() -> None:
@@ -136,26 +131,60 @@ def test_a_minute_of_a_phone_is_a_few_kilobytes() -> None:
         at_ns = (number + 1) * PERIOD_NS + noise.randrange(10**6)
         made = report(number, flows=flow, measured_at_ns=at_ns)
         log = log.appended(row_of(made), 120)
-    packed_bytes = sum(len(block.packed) for block in log.blocks)
-    assert packed_bytes / sum(block.count for block in log.blocks) < 70
+    assert log.packed_bytes / 120 < 70
 
 
-@pytest.mark.parametrize("numbers", [[0.1, -0.0, float("nan")], [1e-9, 1e300, 5e-324], []])
-def test_numbers_that_are_no_decimal_steps_stay_exact(numbers: list[float]) -> None:
-    rows = [struct.pack(f"<2q{len(numbers)}d", i, -(2**62), *numbers) for i in range(3)]
-    back = unpack(pack(rows), 3, len(numbers))
-    assert [struct.unpack(f"<2q{len(numbers)}d", r)[:2] for r in back] == [
-        (i, -(2**62)) for i in range(3)
-    ]
-    for row in back:
-        for got, put in zip(struct.unpack_from(f"<{len(numbers)}d", row, 16), numbers, strict=True):
-            assert got == put or (got != got and put != put)
+def test_a_log_that_was_read_stays_as_it_was() -> None:
+    """Who sends a twin away goes on with what it took."""
+    before = log_of("ue1", [report(number) for number in range(1, 11)], 10)
+    after = before.appended(row_of(report(11)), 10)
+    assert before.sequences() == list(range(1, 11))
+    assert after.sequences() == list(range(2, 12))
+    assert [r.sequence for r in after.reports(3)] == [9, 10, 11]
 
 
-def test_rows_unlike_those_packed_before_stay_exact() -> None:
-    """What columns were made of last time is only tried first."""
-    for numbers in ([1.0, 2.5], [0.125, 2.5], [1 / 3, 2.5], [float("nan"), 7.0], [1e12, 0.001]):
-        rows = [struct.pack("<2q2d", i, i, *numbers) for i in range(4)]
-        back = [struct.unpack("<2q2d", row)[2:] for row in unpack(pack(rows), 4, 2)]
-        for got in back:
-            assert [repr(x) for x in got] == [repr(x) for x in numbers]
+# -- layouts ----------------------------------------------------------------------------
+
+
+def row(number: int, *doubles: float) -> bytes:
+    return struct.pack(f"<2q{len(doubles)}d", number, 2**62 + number, *doubles)
+
+
+def laid(rows: list[bytes]) -> Layout:
+    layout = None
+    for each in rows:
+        layout = widened(layout, each)
+    assert layout is not None
+    return layout
+
+
+@given(st.lists(st.tuples(finite(-1e12, 1e12), finite(-1e8, 1e8), st.integers(0, 2**53))))
+@settings(deadline=None)
+def test_rows_of_any_numbers_come_back(numbers: list[tuple[float, float, int]]) -> None:
+    rows = [row(i, a, b, c) for i, (a, b, c) in enumerate(numbers)] or [row(1, 0.0, 0.0, 0.0)]
+    layout = None
+    for each in rows:
+        layout = widened(layout, each)
+        packed = layout.packed(each)
+        assert packed is not None and len(packed) == layout.record_bytes <= 8 * 5
+        assert struct.unpack("<2q3d", layout.row(packed)) == struct.unpack("<2q3d", each)
+
+
+def test_a_row_that_does_not_fit_is_not_squeezed_in() -> None:
+    layout = laid([row(1, 0.5, -80.25), row(8, 12.25, -95.0)])
+    assert layout.packed(row(5, 7.75, -90.5)) is not None
+    unlike = {"below": (5, 0.25, -90.0), "above": (5, 50.0, -90.0), "late": (99, 7.75, -90.0)}
+    unlike |= {"finer": (5, 7.755, -90.0), "no steps": (5, 1 / 3, -90.0)}
+    for why, numbers in unlike.items():
+        other = row(*numbers)
+        assert layout.packed(other) is None, why
+        wider = widened(layout, other)
+        again = wider.packed(other)
+        assert again is not None and wider.row(again) == other, why
+        inside = wider.packed(row(5, 7.75, -90.5))
+        assert inside is not None and wider.row(inside) == row(5, 7.75, -90.5), why
+
+
+def test_only_the_column_without_steps_is_stored_as_it_is() -> None:
+    layout = laid([row(1, 1 / 3, -80.25, 100.0), row(2, 2 / 3, -80.5, 103.0)])
+    assert layout.record_bytes <= 8 + 3

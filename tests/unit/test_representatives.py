@@ -73,6 +73,21 @@ def test_users_of_other_slices_are_strangers_and_none_is_refused() -> None:
         choose(apart, np.ones(3), 0)
 
 
+def test_every_kin_has_one_of_its_own_before_any_has_a_second() -> None:
+    """Else those whom nobody can stand for report for themselves: more than were asked for."""
+    many, few = shapes()[:8], 0.001 * shapes()[8:]
+    first = np.concatenate([many, np.full((4, 15), np.nan)])
+    other = np.concatenate([np.full((8, 15), np.nan), few])
+    demand = {1: first, 2: other}
+    apart, weight = distances(demand), weights_kbps(demand)
+    for count in (1, 2, 3):
+        choice = choose(apart, weight, count)
+        assert len(choice.medoids) == max(2, count)
+        assert [int(r) >= 8 for r in choice.representative] == [False] * 8 + [True] * 4
+    silent = choose(apart, np.zeros(12), 2)
+    assert len({int(r) >= 8 for r in silent.medoids}) == 2
+
+
 # -- tracks -----------------------------------------------------------------------------
 
 
@@ -94,6 +109,8 @@ def test_growth_is_change_over_distance() -> None:
     assert tracks_of(ue1=[50.0] * 40).growth_kbps_per_s("ue1")[1] == 0.0
     assert tracks_of(ue1=[50.0] * 15).growth_kbps_per_s("ue1") == {}  # none 8 s apart
     assert DemandTracks().growth_kbps_per_s("ue1") == {}
+    assert rising.observed_s("ue1") == pytest.approx(19.5)
+    assert DemandTracks().observed_s("ue1") == 0.0
 
 
 def test_a_past_from_elsewhere_goes_before_what_came_here() -> None:

@@ -12,11 +12,14 @@ from controller.contracts.twin_budget import SpendingPolicy, TwinBudget, UserSpe
 from controller.twins.spending import (
     LEAST_WEIGHT,
     LONGEST_MS,
+    NEAR_HANDOVER_LONGEST_MS,
     Measured,
     Pair,
     Payer,
     SpendingState,
+    confidence_ratio,
     is_far_from_handover,
+    longest_ms,
     periods_ms,
     rate_bytes_per_s,
     spent,
@@ -75,6 +78,20 @@ def test_the_total_error_is_less_than_uniforms() -> None:
         return sum(p.weight * chosen[p.ue_id] for p in who)
 
     assert error(periods_ms(who, 3000.0, AUTOMATIC)) < 0.9 * error(periods_ms(who, 3000.0, UNIFORM))
+
+
+def test_who_was_not_watched_for_long_is_like_the_others() -> None:
+    """What is calm for a while may be about to rise: starved then, it is seen late."""
+    known = [replace(p, confidence_ratio=1.0) for p in payers(0.01, 0.16)]
+    half = [replace(p, confidence_ratio=0.5) for p in known]
+    new = [replace(p, confidence_ratio=0.0) for p in known]
+    ratios = []
+    for who in (known, half, new):
+        _, settings = spent(budget(1400.0), SpendingState(), who, UNKNOWN)
+        ratios.append(settings["ue0"].period_ms / settings["ue1"].period_ms)
+    assert ratios == pytest.approx([4.0, 2.0, 1.0], rel=0.03)
+    watched = [confidence_ratio(s) for s in (0.0, 8.0, 24.0, 40.0, 60.0)]
+    assert watched == [0.0, 0.0, 0.5, 1.0, 1.0]
 
 
 def test_with_enough_to_spend_nothing_changes() -> None:
@@ -144,6 +161,7 @@ def user(**changes: object) -> UserSpent:
         "wire_bytes": 7000,
         "demand_kbps": {1: 1000.0},
         "growth_kbps_per_s": {1: 100.0},
+        "observed_s": 60.0,
         "loss_ratio": {1: 0.0},
         "handover_margin_db": 20.0,
         "is_moving": False,
@@ -164,12 +182,11 @@ def test_age_costs_more_the_faster_nearer_and_worse_it_goes() -> None:
     assert weight_of(user(growth_kbps_per_s={}), pairs()) == LEAST_WEIGHT
 
 
-def test_age_costs_more_where_a_handover_is_near() -> None:
-    usual = weight_of(user(), pairs())
-    near = weight_of(user(is_moving=True, handover_margin_db=1.0), pairs())
-    far = weight_of(user(is_moving=True, handover_margin_db=30.0), pairs())
-    assert near > far >= usual
-    assert weight_of(user(is_moving=False, handover_margin_db=1.0), pairs()) == usual
+def test_who_may_be_handed_over_soon_reports_often_enough() -> None:
+    assert longest_ms(user(is_moving=True, handover_margin_db=1.0)) == NEAR_HANDOVER_LONGEST_MS
+    for calm in ({"is_moving": False}, {"handover_margin_db": 30.0}, {"handover_margin_db": None}):
+        near = {"is_moving": True, "handover_margin_db": 1.0}
+        assert longest_ms(user(**{**near, **calm})) == LONGEST_MS
 
 
 def test_who_stands_still_far_from_a_handover_may_be_coarse() -> None:

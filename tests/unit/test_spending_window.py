@@ -34,6 +34,7 @@ def sample(at_s: float, edge: str = "edge1", pid: int = 1, **users: int) -> Edge
                 "wire_bytes": 700 * datagrams,
                 "demand_kbps": {},
                 "growth_kbps_per_s": {},
+                "observed_s": 60.0,
                 "loss_ratio": {},
                 "handover_margin_db": None,
                 "is_moving": False,

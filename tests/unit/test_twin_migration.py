@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import zlib
 from collections.abc import Callable
 
@@ -28,7 +29,7 @@ from controller.twins.level_one import (
     merge_report,
     twin_document,
 )
-from tests.sample_reports import sample_report
+from tests.sample_reports import sample_flow, sample_report
 
 LENGTH = 60
 
@@ -58,6 +59,57 @@ def test_a_twin_arrives_as_it_left() -> None:
 def test_the_head_is_small_enough_for_a_link_of_a_megabit() -> None:
     """1.2 Mbit/s, slice 0's share of a small uplink, carries 7,500 bytes in 50 ms."""
     assert len(head_message(twin_of(range(1, 61)), 7)) < 2000
+
+
+def test_the_history_is_about_half_of_what_its_reports_are_as_json() -> None:
+    """What a twin sends after itself is in front of the next twin's head."""
+    noise = random.Random(1)
+    twin = None
+    for sequence in range(1, 241):
+        flows = [
+            sample_flow(
+                service=service,
+                demand_kbps=round(noise.uniform(300, 900), 3),
+                goodput_kbps=round(noise.uniform(300, 900), 3),
+                loss_ratio=round(noise.uniform(0, 0.02), 6),
+                owd_p95_ms=round(noise.uniform(2, 20), 3),
+            )
+            for service in "abcd"
+        ]
+        at_ns = sequence * 500_000_000 + noise.randrange(10**6)
+        report = sample_report(sequence=sequence, measured_at_ns=at_ns, flows=flows)
+        twin = merge_report(twin, report, at_ns, LENGTH)
+    assert twin is not None
+    message = history_message(twin, 7)
+    as_json = zlib.compress(b"\n".join(twin.history), 6)
+    assert len(message) < 0.6 * len(as_json), (len(message), len(as_json))
+    assert list(decoded(message).history) == twin.history.reports()
+
+
+def changed(history: dict[str, object]) -> bytes:
+    return zlib.compress(orjson.dumps({"ue_id": "ue1", "left_at_ns": 1, "history": history}))
+
+
+def test_a_history_that_cannot_be_read_is_refused() -> None:
+    good = orjson.loads(zlib.decompress(history_message(twin_of(range(5, 6)), 7)))["history"]
+    assert [r.sequence for r in decoded(changed(good)).history] == [5]
+    (form,) = good["forms"]
+    shape = form["shape"]
+    for history in (
+        [],
+        {**good, "records": good["records"][:-4]},
+        {**good, "records": "%"},
+        {**good, "forms": []},
+        {**good, "forms": [{**form, "steps": form["steps"][:-1]}]},
+        {**good, "forms": [{**form, "bits": "many"}]},
+        {**good, "forms": [{**form, "shape": {**shape, "cell_id": 7}}]},
+        {**good, "forms": [{**form, "shape": {"cell_id": "ap1"}}]},
+        {**good, "forms": [{**form, "bases": [2**62, 2**63 - 1, *form["bases"][2:]]}]},
+        {**good, "forms": [{**form, "bits": [64, *form["bits"][1:]]}]},
+        {**good, "forms": [{**form, "shape": {**shape, "without_delay": [9]}}]},
+    ):
+        with pytest.raises(BadMessage):
+            decoded(changed(history))
 
 
 def test_reports_that_came_first_are_kept_and_the_past_is_put_before_them() -> None:

@@ -20,6 +20,7 @@ from topologies.cli import (
     figures,
     functions,
     hosts,
+    policies,
     replay,
     resources,
     running,
@@ -109,6 +110,7 @@ for _resource in resources.RESOURCES:
     app.add_typer(_group, name=_resource.command, rich_help_panel=THINGS)
 app.add_typer(functions.commands, name="vnf", rich_help_panel=THINGS)
 app.add_typer(xapps.commands, name="xapp", rich_help_panel=THINGS)
+app.add_typer(policies.commands, name="policy", rich_help_panel=THINGS)
 app.add_typer(whatif.commands, name="whatif", rich_help_panel=THINGS)
 _add(FIGURES, "measure", figures.measure)
 _add(FIGURES, "capture", hosts.capture)

@@ -58,7 +58,8 @@ class Northbound:
         self._session.close()
 
     def _exchange(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        url = f"{self.url}/api/v1/{path}"
+        """`path`: below /api/v1, or from the root when it begins with a slash."""
+        url = self.url + (path if path.startswith("/") else f"/api/v1/{path}")
         try:
             with terminal.signs_of_life("waiting for the RIC"):
                 answer = self._session.request(method, url, timeout=self.timeout_s, **arguments)

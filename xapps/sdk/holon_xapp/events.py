@@ -128,7 +128,22 @@ class UserEvent:
         return f"user/{self.ue_id}/{self.version}"
 
 
-Event = CellEvent | SliceEvent | UserEvent | DecisionEvent
+@dataclass(frozen=True, slots=True)
+class PolicyEvent:
+    """An A1 policy of a type that the descriptor names, as it is wanted from now on.
+
+    `operation`: CREATE (also of those that stood before the xApp listened), UPDATE or
+    DELETE.  `payload` fits the type's schema.  Each is answered once: `Xapp.answer`.
+    """
+
+    operation: str
+    policy_type_id: int
+    policy_instance_id: str
+    revision: int
+    payload: Mapping[str, Any]
+
+
+Event = CellEvent | SliceEvent | UserEvent | DecisionEvent | PolicyEvent
 
 
 def parse_event(line: bytes | str) -> Event:
@@ -217,9 +232,20 @@ def _decision(document: Mapping[str, Any]) -> DecisionEvent:
     return DecisionEvent(decision_id=str(document["id"]), record=dict(document))
 
 
+def _policy(document: Mapping[str, Any]) -> PolicyEvent:
+    return PolicyEvent(
+        operation=str(document["operation"]),
+        policy_type_id=int(document["policy_type_id"]),
+        policy_instance_id=str(document["policy_instance_id"]),
+        revision=int(document["revision"]),
+        payload=dict(document["payload"]),
+    )
+
+
 _PARSERS: dict[str, Callable[[Mapping[str, Any]], Event]] = {
     "cell": _cell,
     "slice": _slice,
     "user": _user,
     "decision": _decision,
+    "policy": _policy,
 }

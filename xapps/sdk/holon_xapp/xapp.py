@@ -20,7 +20,14 @@ import urllib3
 
 from holon_xapp.decisions import ANSWER_TIMEOUT_S, REJECTED, Decision, Plan
 from holon_xapp.errors import ApiError, ModelError, Unreachable
-from holon_xapp.events import CellEvent, Event, SliceEvent, UserEvent, parse_event
+from holon_xapp.events import (
+    CellEvent,
+    Event,
+    PolicyEvent,
+    SliceEvent,
+    UserEvent,
+    parse_event,
+)
 from holon_xapp.model import Model, find_model_folder, load_model
 from holon_xapp.settings import Settings
 from holon_xapp.stream import Backoff, lines_of
@@ -168,6 +175,30 @@ class Xapp:
             if isinstance(event, UserEvent):
                 yield event
 
+    def policies(self) -> Generator[PolicyEvent, None, None]:
+        """A1 policies of the types that the descriptor names: those that stand, then changes.
+
+        In a thread of its own with an `Xapp` of its own, beside the loop over cells.
+        """
+        for event in self.subscribe("policy"):
+            if isinstance(event, PolicyEvent):
+                yield event
+
+    def answer(self, policy: PolicyEvent, status: str = "OK", reason: str = "") -> None:
+        """What became of it: OK (it is enforced from now on), ERROR with the reason, DELETED.
+
+        Raises `ApiError`, `Unreachable`.
+        """
+        said = {
+            "policy_type_id": policy.policy_type_id,
+            "policy_instance_id": policy.policy_instance_id,
+            "handler_id": self.name,
+            "status": status,
+            "revision": policy.revision,
+            "reason": reason,
+        }
+        self._call("POST", "/api/v1/policy-replies", said)
+
     def _stream_lines(
         self, kind: str, wanted: frozenset[str] | None, period_ms: int
     ) -> Iterator[bytes]:
@@ -195,8 +226,8 @@ class Xapp:
             finally:
                 response.close()
 
-    def _call(self, method: str, path: str) -> Any:
-        response = self._send(method, path)
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        response = self._send(method, path, body)
         document = _document(response)
         _raise_for(response.status, document)
         return document
@@ -258,6 +289,8 @@ def _id_of(event: Event) -> str:
         return event.cell_id
     if isinstance(event, UserEvent):
         return event.ue_id
+    if isinstance(event, PolicyEvent):
+        return f"{event.policy_type_id}/{event.policy_instance_id}"
     return event.slice_key if isinstance(event, SliceEvent) else event.decision_id
 
 
