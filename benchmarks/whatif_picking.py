@@ -67,7 +67,7 @@ def site_of(run: Recorded, calibration: Calibration) -> Site:
         run.columns.reservable_ratio,
     )
     period_ms = run.scenario.twins.report_period_ms
-    return Site(columns, tuple(run.scenario.slices), plan, run.hosts, period_ms)
+    return Site(columns, tuple(run.scenario.slices), plan, run.paths, period_ms)
 
 
 def events(folder: Path, run: Recorded) -> list[dict[str, Any]]:
@@ -151,8 +151,7 @@ def true_scores(
         backlog_bits=np.tile(backlog, (len(plans), 1)),
     )
     cells = len(run.columns.cells)
-    median = np.tile(calibration.median_ms(run.hosts, run.configured_ms), (cells, 1))
-    delays = Delays(median, median - calibration.median_ms(run.hosts, 0.0), calibration)
+    delays = Delays.on(run.paths, calibration)
     scores = []
     for index, plan in enumerate(plans):
         rows = slice(index * cells, (index + 1) * cells)

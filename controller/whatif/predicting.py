@@ -128,10 +128,10 @@ def _of_strategy(
     cells, worlds = len(snapshot.columns.cells), futures.weight.size
     # What twins show of a calm path is a p95; the calibrated spread leads back to its median.
     p95 = float(calibration.spread(np.array(0.95)))
-    switching = float(calibration.median_ms(snapshot.hosts, 0.0))
-    configured = np.maximum(snapshot.unqueued_ms - p95 * switching, 0.0)
-    median = np.where(configured > 0, configured + switching, snapshot.unqueued_ms / p95)
-    delays = Delays(median, configured, calibration)
+    switching = calibration.switching_ms(snapshot.paths)
+    wires = np.maximum(snapshot.unqueued_ms - p95 * switching, 0.0)
+    switching = np.where(wires > 0, switching, snapshot.unqueued_ms / p95)
+    delays = Delays(wires, switching, calibration)
     found = []
     for world in range(worlds):
         first = (index * worlds + world) * cells

@@ -17,6 +17,7 @@ from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slices import BACKGROUND_SLICE_ID, Slice
 from controller.whatif.calibration import Calibration
 from controller.whatif.links import FloatArray
+from controller.whatif.paths import Paths, paths_of
 from controller.whatif.reservations import Columns, Pair
 
 HISTORY_WINDOWS = 120
@@ -60,7 +61,7 @@ class Snapshot:
     backlog_ms: FloatArray
     best_effort_kbps: FloatArray
     attachments: Mapping[str, str]
-    hosts: int
+    paths: Paths
     user_kbps: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @property
@@ -78,7 +79,7 @@ class Site:
     columns: Columns
     slices: tuple[Slice, ...]
     static_plan: Mapping[str, tuple[Reservation, ...]]
-    hosts: int
+    paths: Paths
     period_ms: int
 
     @classmethod
@@ -96,7 +97,7 @@ class Site:
             columns,
             tuple(inventory.slices),
             {c.cell_id: tuple(c.reservations) for c in inventory.static_reservations},
-            len(inventory.hosts),
+            paths_of(inventory),
             inventory.twins.report_period_ms,
         )
 
@@ -181,10 +182,8 @@ class Mirror:
         demand = np.stack([self._series(c, newest, "demand_kbps") for c in cells], axis=1)
         users = np.stack([self._series(c, newest, "users") for c in cells], axis=1)
         unqueued = np.stack([self._unqueued_ms[c] for c in cells])
-        calm = self._calibration.median_ms(self._site.hosts, 0.0)
-        by_slice = np.where(np.isnan(unqueued), np.inf, unqueued).min(axis=0)
-        guess = np.where(np.isfinite(by_slice), by_slice, float(calm))
-        unqueued = np.where(np.isnan(unqueued), guess, unqueued)
+        calm = self._calibration.unqueued_ms(self._site.paths, 0.95)
+        unqueued = np.where(np.isnan(unqueued), calm, unqueued)
         waited = np.stack([self._rings[c][-1].owd_p95_ms for c in cells]) - unqueued
         return Snapshot(
             now_ns,
@@ -200,7 +199,7 @@ class Mirror:
             np.where(waited > 5.0, waited, 0.0),
             np.array([self._arrived_kbps.get((c, BACKGROUND_SLICE_ID), 0.0) for c in cells]),
             dict(attachments),
-            self._site.hosts,
+            self._site.paths,
         )
 
     def _series(self, cell_id: str, newest: int, name: str) -> FloatArray:
