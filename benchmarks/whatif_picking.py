@@ -18,8 +18,10 @@ import numpy as np
 from benchmarks.recorded import Recorded, finer, specified
 from controller.contracts.inventory import Reservation
 from controller.whatif.calibration import Calibration
-from controller.whatif.emulator import STEP_MS, Traffic, emulate
+from controller.whatif.emulator import STEP_MS, Traffic, scheduled
+from controller.whatif.emulator import run as emulated
 from controller.whatif.forecast import Forecaster
+from controller.whatif.links import Links
 from controller.whatif.predicting import predict
 from controller.whatif.recording import cell_events
 from controller.whatif.reservations import rates_of, stacked
@@ -112,7 +114,7 @@ def picks(
     forecast: Forecaster,
     strategies: Sequence[Strategy] = STRATEGIES,
 ) -> list[Pick]:
-    traffic = finer(run.offered_kbps)
+    traffic = finer(run.offered_kbps + run.tcp_kbps)
     found = []
     for t_s, snapshot in moments(folder, run, calibration):
         predictions = predict(snapshot, strategies, HORIZON_S, forecast, calibration)
@@ -136,20 +138,15 @@ def true_scores(
     calibration: Calibration,
 ) -> list[float]:
     """Each plan, all at once, under the run's own traffic from `t_s` on."""
-    first, steps = round(t_s * 1000 / STEP_MS), round(HORIZON_S * 1000 / STEP_MS)
-    own = traffic[first : first + steps]
+    first, steps = (round(s * 1000 / STEP_MS) for s in (t_s, HORIZON_S))
+    own = traffic[: first + steps]
     filler = np.broadcast_to(run.filler_kbps[None, :, None], (*own.shape[:2], 1))
     offered = np.concatenate([own, filler], axis=2)
-    backlog = np.zeros((len(run.columns.cells), run.columns.best_effort + 1))
-    held = rates_of(run.columns, snapshot.plan).min_kbps
-    backlog[:, :-1] = run.course.wait_ms[first, :, :-1] * held[:, :-1]
-    backlog[:, -1] = 1e9
-    course = emulate(
-        run.columns.classes(len(plans)),
-        Traffic(np.tile(offered, (1, len(plans), 1))),
-        stacked([rates_of(run.columns, plan) for plan in plans]),
-        backlog_bits=np.tile(backlog, (len(plans), 1)),
-    )
+    at = [(round(s * 1000 / STEP_MS), rates) for s, rates in run.changes[1:] if s < t_s]
+    links = Links(run.columns.classes(), run.changes[0][1])
+    emulated(links, Traffic(offered[:first]), scheduled(at))
+    links = links.forked(len(plans), stacked([rates_of(run.columns, plan) for plan in plans]))
+    course = emulated(links, Traffic(np.tile(offered[first:], (1, len(plans), 1))))
     cells = len(run.columns.cells)
     delays = Delays.on(run.paths, calibration)
     scores = []
