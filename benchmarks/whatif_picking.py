@@ -79,21 +79,27 @@ def events(folder: Path, run: Recorded) -> list[dict[str, Any]]:
     return list(cell_events(rows, link_kbps, run.scenario.reservable_ratio))
 
 
+def fork_times_s(run: Recorded) -> list[float]:
+    """Every `EVERY_S`, with a whole horizon after each."""
+    count = int((run.duration_s - HORIZON_S - FIRST_S) // EVERY_S) + 1
+    return [FIRST_S + EVERY_S * index for index in range(count)]
+
+
 def moments(
-    folder: Path, run: Recorded, calibration: Calibration
+    folder: Path, run: Recorded, calibration: Calibration, at_s: Sequence[float]
 ) -> Iterator[tuple[float, Snapshot]]:
-    """Snapshots every `EVERY_S` with a whole horizon after them."""
+    """Snapshots as a fork would have had them, `at_s` seconds into the window (ascending)."""
     mirror = Mirror(site_of(run, calibration), calibration)
     for cell, kbps in zip(run.columns.cells, run.filler_kbps, strict=True):
         mirror.count(cell, 15, float(kbps))
     start_ns = run.summary["measured"]["start_ns"]
-    next_s = FIRST_S
+    wanted = list(at_s)
     plan: dict[str, tuple[Reservation, ...]] = {}
     for event in events(folder, run):
         t_s = (event["received_at_ns"] - start_ns) / 1e9
-        while t_s >= next_s and next_s + HORIZON_S <= run.duration_s:
+        while wanted and t_s >= wanted[0]:
+            next_s = wanted.pop(0)
             yield next_s, mirror.snapshot(round(start_ns + next_s * 1e9), plan, {})
-            next_s += EVERY_S
         mirror.follow(event)
         plan[event["id"]] = tuple(
             Reservation(
@@ -116,7 +122,7 @@ def picks(
 ) -> list[Pick]:
     traffic = finer(run.offered_kbps + run.tcp_kbps)
     found = []
-    for t_s, snapshot in moments(folder, run, calibration):
+    for t_s, snapshot in moments(folder, run, calibration, fork_times_s(run)):
         predictions = predict(snapshot, strategies, HORIZON_S, forecast, calibration)
         plans = [p.plan for p in predictions]
         truth = true_scores(run, traffic, t_s, snapshot, plans, calibration)
