@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from controller.contracts.inventory import Reservation
+from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slices import SNssai, TrafficClass
 from controller.whatif.emulator import STEP_MS, Course, Traffic, emulate, scheduled
 from controller.whatif.links import FloatArray, IntArray, Rates
+from controller.whatif.paths import Paths, paths_of
 from controller.whatif.reservations import Columns, rates_of
 from topologies.fluid import serving_index, with_seed
 from topologies.results.tables import read_table
@@ -31,8 +32,6 @@ NOT_JUDGED_S = 1.0
 which is wrong where demand was just rising; probes of the first second are therefore left out."""
 TCP_L2_RATIO = 1.045
 """Frames over goodput of TCP with full segments."""
-OTHER_HOSTS = 3
-"""The centre and the filler's two ends."""
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
 
 
@@ -61,13 +60,8 @@ class Recorded:
     """The same of TCP, which is in neither of them: its mean, at the cell of its user."""
     changes: list[tuple[float, Rates]]
     """(seconds into the window, rates from then on), in order; the first at 0."""
-    configured_ms: FloatArray
-    """[slice]: of the wires between its services and the cells."""
+    paths: Paths
     probes: Probes
-
-    @property
-    def hosts(self) -> int:
-        return len(self.scenario.users) + len(self.scenario.servers) + OTHER_HOSTS
 
     @property
     def duration_s(self) -> float:
@@ -162,7 +156,7 @@ def read(folder: Path) -> Recorded:
         delivered,
         tcp,
         _changes(folder, summary, scenario, columns),
-        configured_ms(scenario),
+        paths_of(Inventory.load(folder / "inventory.json")),
         _probes(folder, summary, scenario, slices),
     )
 
@@ -178,16 +172,6 @@ def packet_bytes(flows: dict[str, list[Any]], scenario: Scenario) -> FloatArray:
         own = down & (slice_id == slice_.slice_id)
         found[index] = sent_bytes[own].sum() / max(1.0, packets[own].sum())
     return found
-
-
-def configured_ms(scenario: Scenario) -> FloatArray:
-    delay_of = {s.name: s.link.delay_ms for s in scenario.servers}
-    return np.array(
-        [
-            max(delay_of.get(x.host, 0.0) for x in scenario.services if x.slice == s.name)
-            for s in scenario.slices
-        ]
-    )
 
 
 def _add_tcp(

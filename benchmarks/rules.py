@@ -20,8 +20,7 @@ from typing import Any
 import yaml
 
 from benchmarks.runs import REPOSITORY, RESULTS, testbed, write
-from topologies.describe import describe
-from topologies.plan import plan_network
+from topologies.describe import as_planned
 from topologies.scenario.schema import Scenario
 
 USERS = (8, 32, 128)
@@ -52,11 +51,9 @@ def planned_counts(documents: list[dict[str, Any]]) -> list[Counts]:
         files = []
         for number, document in enumerate(documents):
             scenario = Scenario.model_validate(document)
-            plan = plan_network(scenario)
             cells = scenario.access_points
             serving = {u.name: cells[i % len(cells)].name for i, u in enumerate(scenario.users)}
-            pids = {host.name: 1 for host in plan.hosts}
-            inventory = describe(scenario, plan, "planned", "planned", "static", pids, serving)
+            inventory = as_planned(scenario, "static", serving)
             file = Path(folder) / f"{number}.json"
             file.write_text(inventory.model_dump_json())
             files.append(str(file))

@@ -25,8 +25,7 @@ from controller.contracts.inventory import Inventory
 from controller.contracts.run_folder import RunFolder
 from controller.contracts.twin_models import TwinSettings, agent_settings
 from topologies import namespaces
-from topologies.describe import describe
-from topologies.plan import plan_network
+from topologies.describe import as_planned
 from topologies.scenario.schema import Scenario
 
 EDGE = "edge1"
@@ -95,10 +94,8 @@ def finished(process: subprocess.Popen[str], timeout_s: float) -> str:
 def inventory_of(users: int, run_id: str) -> Inventory:
     """Crossroads' network with so many phones, all of them at the two cells of `EDGE`."""
     scenario = Scenario.model_validate(scenario_with(users))
-    plan = plan_network(scenario)
     serving = {u.name: cell_of(i) for i, u in enumerate(scenario.users)}
-    pids = {host.name: 1 for host in plan.hosts}
-    inventory = describe(scenario, plan, run_id, "planned", "static", pids, serving)
+    inventory = as_planned(scenario, "static", serving, run_id)
     assert {c.cell_id for c in inventory.cells if c.edge == EDGE} == {*CELLS}
     return inventory
 

@@ -19,6 +19,8 @@ from controller.whatif.links import FloatArray
 QUIET_S = 1.5
 """A probe met no queue for sure when none is computed so long around it."""
 QUEUED_MS = 5.0
+LEAST_PROBES = 100
+"""Of one cell and slice, for a median."""
 SPREAD_POINTS = 101
 SPREAD_TOP_QUANTILE = 0.999
 
@@ -56,27 +58,31 @@ def is_quiet(run: Recorded) -> FloatArray:
 
 
 def fit(runs: Sequence[Recorded]) -> Calibration:
-    """Least squares on medians for delays without a queue; one factor for those with one."""
+    """Least squares on the medians of paths for delays without a queue; one factor for those
+    with one."""
     rows, medians, delays = [], [], []
     queued_measured = queued_computed = 0.0
     for run in runs:
         quiet, waited, probes = is_quiet(run), waits_ms(run), run.probes
-        for column, configured_ms in enumerate(run.configured_ms):
-            own = (probes.slice == column) & (quiet > 0)
-            if not own.any():
+        for cell, column in np.ndindex(run.paths.switches.shape):
+            here = (probes.cell == cell) & (probes.slice == column)
+            own = here & (quiet > 0)
+            if own.sum() < LEAST_PROBES:
                 continue
+            configured_ms = float(run.paths.configured_ms[cell, column])
+            switches = float(run.paths.switches[cell, column])
             switching = probes.owd_ms[own] - configured_ms
             median = float(np.median(switching))
-            rows.append([1.0, run.hosts, float(configured_ms > 0)])
+            rows.append([switches, switches * run.paths.hosts, float(configured_ms > 0)])
             medians.append(median)
             delays.append(switching)
-            queued = (probes.slice == column) & (waited > QUEUED_MS)
+            queued = here & (waited > QUEUED_MS)
             queued_measured += float((probes.owd_ms[queued] - configured_ms - median).sum())
             queued_computed += float(waited[queued].sum())
-    switching_ms, host_ms, wire_ms = _not_negative(np.array(rows), np.array(medians))
+    switch_ms, host_ms, wire_ms = _not_negative(np.array(rows), np.array(medians))
     # A wire's share is steady, so it has no part in the spread.
     ratios = [
-        np.maximum(own - wire_ms * row[2], 0.0) / (switching_ms + host_ms * row[1])
+        np.maximum(own - wire_ms * row[2], 0.0) / (switch_ms * row[0] + host_ms * row[1])
         for own, row in zip(delays, rows, strict=True)
     ]
     top = np.linspace(0.0, 1.0, SPREAD_POINTS)
@@ -85,7 +91,7 @@ def fit(runs: Sequence[Recorded]) -> Calibration:
     spread = np.median(each, axis=0)
     packet_bits = np.concatenate([np.asarray(run.columns.packet_bits[:-1]) for run in runs])
     return Calibration(
-        switching_ms=round(switching_ms, 4),
+        switch_ms=round(switch_ms, 4),
         host_ms=round(host_ms, 4),
         wire_ms=round(wire_ms, 4),
         wait_ratio=round(queued_measured / queued_computed, 4) if queued_computed else 1.0,
@@ -120,10 +126,10 @@ def source(run: Recorded) -> SourceRun:
 
 def emulated_delays_ms(run: Recorded, calibration: Calibration) -> FloatArray:
     """One delay for every probe of the run, its spread drawn with a fixed seed."""
-    configured = run.configured_ms[run.probes.slice]
-    switching = calibration.median_ms(run.hosts, 0.0)
-    steady = calibration.median_ms(run.hosts, configured) - switching
-    spread = calibration.spread(np.random.default_rng(0).random(configured.size))
+    where = run.probes.cell, run.probes.slice
+    switching = calibration.switching_ms(run.paths)[where]
+    steady = calibration.wires_ms(run.paths)[where]
+    spread = calibration.spread(np.random.default_rng(0).random(switching.size))
     return np.asarray(steady + switching * spread + calibration.wait_ratio * waits_ms(run))
 
 

@@ -8,7 +8,10 @@ were worth comes from the twins' reports afterwards, that is from packets.
 Each testbed's moments are kept in results/bench/whatif_live with the testbed's own verdict; one
 that was invalid (a busy machine, late timers) is made again and never quoted.
 
-`./testbed.sh bench whatif_live [--scenario S] [--seed N] [--moments N] [--record-most N]`
+`--predict-again` replaces the predictions by those that today's code makes from the twins that
+each of these testbeds had shown until then: a changed model is judged by packets already sent.
+
+`./testbed.sh bench whatif_live [--scenario S] [--seed N...] [--moments N] [--record-most N]`
 """
 
 from __future__ import annotations
@@ -22,12 +25,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.proportions import Choice, judged, words
+from benchmarks.recorded import read
 from benchmarks.runs import RESULTS, testbed, write
+from benchmarks.whatif_picking import STRATEGIES as FORKS
+from benchmarks.whatif_picking import moments
 from controller.contracts import rpc
+from controller.whatif.calibration import Calibration
+from controller.whatif.forecast import OnnxForecast
+from controller.whatif.predicting import predict
 from controller.whatif.scoring import score
 from topologies.cli.northbound import Northbound, running
 
-STRATEGIES = ("hold", "static", "proportional", "follow")
+STRATEGIES: tuple[str, ...] = tuple(s.kind for s in FORKS)
 FIRST_S = 9.0
 EVERY_S = 6.0
 MOMENTS = 12
@@ -69,7 +78,8 @@ def main() -> int:
     )
     parser.add_argument("--scenario", default="crossroads")
     parser.add_argument("--seed", type=int, nargs="+", default=[3])
-    parser.add_argument("--moments", type=int, default=MOMENTS)
+    parser.add_argument("--moments", type=int, default=MOMENTS, help="of each testbed, at least")
+    parser.add_argument("--predict-again", action="store_true", help="from recorded twins")
     parser.add_argument("--record-most", type=int, metavar="N", help="testbeds of this call")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # takes the testbed down
@@ -90,7 +100,11 @@ def main() -> int:
     for seed in options.seed:
         of_seed = {s.strategy: s.kept() or {} for s in wanted if s.seed == seed}
         seen = {name: document["moments"] for name, document in of_seed.items()}
-        rows += [{"seed": seed, **moment(seen, index)} for index in range(options.moments)]
+        if options.predict_again:
+            folders = {s.strategy: s.folder for s in wanted if s.seed == seed}
+            seen = {name: predicted_again(folders[name], found) for name, found in seen.items()}
+        count = min(len(found) for found in seen.values())
+        rows += [{"seed": seed, **moment(seen, index)} for index in range(count)]
     figures = show(rows)
     print(f"written to {write('whatif_live', {'moments': rows, **figures})}")
     return 0 if figures["all"]["ratio"] >= 0.9 else 1
@@ -112,6 +126,19 @@ def show(rows: list[dict[str, Any]]) -> dict[str, Any]:
     figures = {"noise_floor": sum(noise) / len(noise), **judged(choices, tie)}
     print(f"on packets: {words(figures)}")
     return figures
+
+
+def predicted_again(folder: Path, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same moments with the scores that are predicted now; outcomes stay as measured."""
+    run, calibration, forecast = read(folder), Calibration.load(), OnnxForecast()
+    begins_s = (run.summary["measured"]["start_ns"] - run.summary["measured"]["t0_ns"]) / 1e9
+    at_s = [m["t_s"] - begins_s for m in found]
+    scores = [
+        {s: p.score for s, p in zip(STRATEGIES, predictions, strict=True)}
+        for _, snapshot in moments(folder, run, calibration, at_s)
+        for predictions in [predict(snapshot, FORKS, HORIZON_S, forecast, calibration)]
+    ]
+    return [{**m, "predicted": of_now} for m, of_now in zip(found, scores, strict=True)]
 
 
 def record(series: Series) -> None:

@@ -18,8 +18,10 @@ import numpy as np
 from benchmarks.recorded import Recorded, finer, specified
 from controller.contracts.inventory import Reservation
 from controller.whatif.calibration import Calibration
-from controller.whatif.emulator import STEP_MS, Traffic, emulate
+from controller.whatif.emulator import STEP_MS, Traffic, scheduled
+from controller.whatif.emulator import run as emulated
 from controller.whatif.forecast import Forecaster
+from controller.whatif.links import Links
 from controller.whatif.predicting import predict
 from controller.whatif.recording import cell_events
 from controller.whatif.reservations import rates_of, stacked
@@ -67,7 +69,7 @@ def site_of(run: Recorded, calibration: Calibration) -> Site:
         run.columns.reservable_ratio,
     )
     period_ms = run.scenario.twins.report_period_ms
-    return Site(columns, tuple(run.scenario.slices), plan, run.hosts, period_ms)
+    return Site(columns, tuple(run.scenario.slices), plan, run.paths, period_ms)
 
 
 def events(folder: Path, run: Recorded) -> list[dict[str, Any]]:
@@ -77,21 +79,27 @@ def events(folder: Path, run: Recorded) -> list[dict[str, Any]]:
     return list(cell_events(rows, link_kbps, run.scenario.reservable_ratio))
 
 
+def fork_times_s(run: Recorded) -> list[float]:
+    """Every `EVERY_S`, with a whole horizon after each."""
+    count = int((run.duration_s - HORIZON_S - FIRST_S) // EVERY_S) + 1
+    return [FIRST_S + EVERY_S * index for index in range(count)]
+
+
 def moments(
-    folder: Path, run: Recorded, calibration: Calibration
+    folder: Path, run: Recorded, calibration: Calibration, at_s: Sequence[float]
 ) -> Iterator[tuple[float, Snapshot]]:
-    """Snapshots every `EVERY_S` with a whole horizon after them."""
+    """Snapshots as a fork would have had them, `at_s` seconds into the window (ascending)."""
     mirror = Mirror(site_of(run, calibration), calibration)
     for cell, kbps in zip(run.columns.cells, run.filler_kbps, strict=True):
         mirror.count(cell, 15, float(kbps))
     start_ns = run.summary["measured"]["start_ns"]
-    next_s = FIRST_S
+    wanted = list(at_s)
     plan: dict[str, tuple[Reservation, ...]] = {}
     for event in events(folder, run):
         t_s = (event["received_at_ns"] - start_ns) / 1e9
-        while t_s >= next_s and next_s + HORIZON_S <= run.duration_s:
+        while wanted and t_s >= wanted[0]:
+            next_s = wanted.pop(0)
             yield next_s, mirror.snapshot(round(start_ns + next_s * 1e9), plan, {})
-            next_s += EVERY_S
         mirror.follow(event)
         plan[event["id"]] = tuple(
             Reservation(
@@ -112,9 +120,9 @@ def picks(
     forecast: Forecaster,
     strategies: Sequence[Strategy] = STRATEGIES,
 ) -> list[Pick]:
-    traffic = finer(run.offered_kbps)
+    traffic = finer(run.offered_kbps + run.tcp_kbps)
     found = []
-    for t_s, snapshot in moments(folder, run, calibration):
+    for t_s, snapshot in moments(folder, run, calibration, fork_times_s(run)):
         predictions = predict(snapshot, strategies, HORIZON_S, forecast, calibration)
         plans = [p.plan for p in predictions]
         truth = true_scores(run, traffic, t_s, snapshot, plans, calibration)
@@ -136,23 +144,17 @@ def true_scores(
     calibration: Calibration,
 ) -> list[float]:
     """Each plan, all at once, under the run's own traffic from `t_s` on."""
-    first, steps = round(t_s * 1000 / STEP_MS), round(HORIZON_S * 1000 / STEP_MS)
-    own = traffic[first : first + steps]
+    first, steps = (round(s * 1000 / STEP_MS) for s in (t_s, HORIZON_S))
+    own = traffic[: first + steps]
     filler = np.broadcast_to(run.filler_kbps[None, :, None], (*own.shape[:2], 1))
     offered = np.concatenate([own, filler], axis=2)
-    backlog = np.zeros((len(run.columns.cells), run.columns.best_effort + 1))
-    held = rates_of(run.columns, snapshot.plan).min_kbps
-    backlog[:, :-1] = run.course.wait_ms[first, :, :-1] * held[:, :-1]
-    backlog[:, -1] = 1e9
-    course = emulate(
-        run.columns.classes(len(plans)),
-        Traffic(np.tile(offered, (1, len(plans), 1))),
-        stacked([rates_of(run.columns, plan) for plan in plans]),
-        backlog_bits=np.tile(backlog, (len(plans), 1)),
-    )
+    at = [(round(s * 1000 / STEP_MS), rates) for s, rates in run.changes[1:] if s < t_s]
+    links = Links(run.columns.classes(), run.changes[0][1])
+    emulated(links, Traffic(offered[:first]), scheduled(at))
+    links = links.forked(len(plans), stacked([rates_of(run.columns, plan) for plan in plans]))
+    course = emulated(links, Traffic(np.tile(offered[first:], (1, len(plans), 1))))
     cells = len(run.columns.cells)
-    median = np.tile(calibration.median_ms(run.hosts, run.configured_ms), (cells, 1))
-    delays = Delays(median, median - calibration.median_ms(run.hosts, 0.0), calibration)
+    delays = Delays.on(run.paths, calibration)
     scores = []
     for index, plan in enumerate(plans):
         rows = slice(index * cells, (index + 1) * cells)

@@ -26,6 +26,7 @@ from topologies.errors import EmulationError
 from topologies.plan import (
     AIR,
     Plan,
+    plan_network,
     service_addresses,
     session_addresses,
 )
@@ -75,6 +76,23 @@ def describe(
         twins=scenario.twins,
         xapps=scenario.xapps,
     )
+
+
+def as_planned(
+    scenario: Scenario,
+    policy: Policy = "xapps",
+    serving_cell: Mapping[str, str] | None = None,
+    run_id: str = "planned",
+) -> Inventory:
+    """The inventory that a scenario would have: nothing is built, so every `pid` is 1.
+
+    `serving_cell`: user -> cell; who is not in it is in the first.
+    """
+    plan = plan_network(scenario)
+    first = scenario.access_points[0].name
+    cells = {user.name: first for user in scenario.users} | dict(serving_cell or {})
+    pids = {host.name: 1 for host in plan.hosts}
+    return describe(scenario, plan, run_id, f"holon-{run_id}", policy, pids, cells)
 
 
 def _hosts(scenario: Scenario, plan: Plan, pids: Mapping[str, int]) -> list[Host]:

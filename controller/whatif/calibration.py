@@ -16,6 +16,7 @@ from pydantic import Field
 
 from controller.contracts.slices import Strict
 from controller.whatif.links import FloatArray
+from controller.whatif.paths import Paths
 
 DEFAULT_PATH = Path(__file__).resolve().parent / "calibration.json"
 Ratio = Annotated[float, Field(ge=0)]
@@ -35,13 +36,14 @@ class SourceRun(Strict):
 class Calibration(Strict):
     """One way, downlink, in milliseconds.
 
-    Median delay of a packet that meets no queue: `switching_ms` + `host_ms` for every host of
-    the network (each is a port that the userspace switch polls) + `wire_ms` where a wire
-    delays + what that wire is configured for.  `spread_ratio`: quantiles 0, 1/n, ..., 1 of the
-    actual over the median switching delay, the wire's part left out.
+    Median delay of a packet that meets no queue: for every switch that it passes `switch_ms`
+    and, for every host of the network (each is a port that the userspace switch polls between
+    two looks at this packet's), `host_ms`; then `wire_ms` where a wire delays, and what its
+    wires are configured for.  `spread_ratio`: quantiles 0, 1/n, ..., 1 of the actual over the
+    median switching delay, the wires' part left out.
     """
 
-    switching_ms: Ratio
+    switch_ms: Ratio
     host_ms: Ratio
     wire_ms: Ratio
     wait_ratio: Ratio
@@ -50,11 +52,19 @@ class Calibration(Strict):
     """L2, of traffic whose own packet size nobody told."""
     sources: list[SourceRun]
 
-    def median_ms(self, hosts: int, configured_ms: FloatArray | float) -> FloatArray:
-        """Unqueued one-way delay; `configured_ms`: of the wires on the way."""
-        configured = np.asarray(configured_ms, dtype=np.float64)
-        wired = np.where(configured > 0, self.wire_ms, 0.0)
-        return np.asarray(self.switching_ms + self.host_ms * hosts + wired + configured)
+    def switching_ms(self, paths: Paths) -> FloatArray:
+        """[cell, slice]: median time in switches, without a queue."""
+        return np.asarray(paths.switches * (self.switch_ms + self.host_ms * paths.hosts))
+
+    def wires_ms(self, paths: Paths) -> FloatArray:
+        """[cell, slice]: time on wires that delay, which hardly varies."""
+        configured = paths.configured_ms
+        return np.asarray(np.where(configured > 0, self.wire_ms + configured, 0.0))
+
+    def unqueued_ms(self, paths: Paths, quantile: float) -> FloatArray:
+        """[cell, slice]: a delay at this quantile (0-1) where nothing queues."""
+        spread = float(self.spread(np.array(quantile)))
+        return np.asarray(self.wires_ms(paths) + spread * self.switching_ms(paths))
 
     @cached_property
     def _spread(self) -> FloatArray:
@@ -64,6 +74,11 @@ class Calibration(Strict):
         """Actual over median switching delay at these quantiles (0-1)."""
         grid = np.linspace(0.0, 1.0, self._spread.size)
         return np.interp(quantile, grid, self._spread)
+
+    @property
+    def mean_spread(self) -> float:
+        """Mean over median switching delay: tails are on one side."""
+        return float(np.trapezoid(self._spread, dx=1.0 / (self._spread.size - 1)))
 
     @classmethod
     def load(cls, path: Path = DEFAULT_PATH) -> Calibration:

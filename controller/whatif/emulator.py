@@ -45,17 +45,15 @@ class Course:
 
 
 def emulate(
-    classes: Classes,
-    traffic: Traffic,
-    rates: Rates,
-    replan: Replan | None = None,
-    backlog_bits: FloatArray | None = None,
+    classes: Classes, traffic: Traffic, rates: Rates, replan: Replan | None = None
 ) -> Course:
-    """`rates` hold from the start, `replan` may change them before any step."""
-    links = Links(classes, rates)
-    if backlog_bits is not None:
-        links.set_backlog(backlog_bits)
-    shape = (traffic.steps, *classes.shape)
+    """From empty queues; `rates` hold from the start, `replan` may change them before any step."""
+    return run(Links(classes, rates), traffic, replan)
+
+
+def run(links: Links, traffic: Traffic, replan: Replan | None = None) -> Course:
+    """From the state that `links` are in, which goes on with it."""
+    shape = (traffic.steps, *links.classes.shape)
     delivered, lost, wait_ms = np.empty(shape), np.empty(shape), np.empty(shape)
     for index in range(traffic.steps):
         if replan is not None and (changed := replan(index)) is not None:

@@ -19,11 +19,24 @@ from controller.whatif.links import FloatArray
 
 MODEL_FOLDER = Path(__file__).resolve().parents[2] / "models" / "demand_forecast"
 ARRIVE_MS = 1500
-"""Until demand is at the future's level: the middle of the model's horizon of 2 s and more."""
+"""From the newest window's end until demand is at the future's level: the middle of the model's
+horizon of 2 s and more."""
 SMOOTHED_WINDOWS = 2
 SURPRISE_WEIGHT = 0.1
 RISE_WINDOWS = 4
 """2 s of the twins' windows, the horizon of the model."""
+
+
+def _between(times: FloatArray, values: FloatArray, at: FloatArray) -> FloatArray:
+    """[at, ...]: `values` [time, ...] joined by straight lines, level beyond their ends."""
+    after = np.clip(np.searchsorted(times, at), 1, max(times.size - 1, 1))
+    if times.size == 1:
+        return np.broadcast_to(values[0], (at.size, *values.shape[1:]))
+    first, last = times[after - 1], times[after]
+    share = np.clip((at - first) / (last - first), 0.0, 1.0)
+    share = share.reshape(-1, *(1,) * (values.ndim - 1))
+    return np.asarray(values[after - 1] + (values[after] - values[after - 1]) * share)
+
 
 Forecaster = Callable[[FloatArray, FloatArray, FloatArray], "Futures"]
 """(demand_kbps [window, cell, slice], users likewise, link_kbps [cell]) -> futures."""
@@ -39,11 +52,20 @@ class Futures:
     weight: FloatArray
     careful_kbps: FloatArray
 
-    def offered_kbps(self, now_kbps: FloatArray, steps: int, step_ms: float) -> FloatArray:
-        """[step, future, cell, slice]."""
-        share = np.minimum(1.0, (np.arange(steps) + 0.5) * step_ms / ARRIVE_MS)
-        shape = share[:, None, None, None]
-        return np.asarray(now_kbps + (self.level_kbps - now_kbps) * shape)
+    def offered_kbps(
+        self, demand_kbps: FloatArray, at_ms: FloatArray, period_ms: int
+    ) -> FloatArray:
+        """[at, future, cell, slice]: what was asked, then straight to each future's level.
+
+        `at_ms`: times counted from the newest window's end; `demand_kbps` [window, cell, slice].
+        """
+        ages_ms = (np.arange(demand_kbps.shape[0])[::-1] + 0.5) * period_ms
+        times = np.array([*-ages_ms[:-SMOOTHED_WINDOWS], -SMOOTHED_WINDOWS * period_ms / 2])
+        known = np.concatenate([demand_kbps[:-SMOOTHED_WINDOWS], now_kbps(demand_kbps)[None]])
+        past = _between(times, known, at_ms)[:, None]
+        share = (at_ms - times[-1]) / (ARRIVE_MS - times[-1])
+        share = np.clip(share, 0.0, 1.0)[:, None, None, None]
+        return np.asarray(past + (self.level_kbps - past) * share)
 
 
 def now_kbps(demand_kbps: FloatArray) -> FloatArray:

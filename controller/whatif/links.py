@@ -14,7 +14,7 @@ left to calibrate:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +110,18 @@ class Links:
         waiting = self._backlog > 0
         self._own = np.where(waiting, 0.0, self._own)
         self._meter = np.where(waiting, 0.0, self._meter)
+
+    def forked(self, forks: int, rates: Rates) -> Links:
+        """So many copies in this state, a block of rows each, under `rates` from now on."""
+        classes = replace(self.classes, link_kbps=np.tile(self.classes.link_kbps, forks))
+        made = Links(classes, rates)
+        made._backlog = np.tile(self._backlog, (forks, 1))
+        made._debt = np.tile(self._debt, forks)
+        made._own = np.tile(self._own, (forks, 1))
+        made._ceiling = np.tile(self._ceiling, (forks, 1))
+        made._meter = np.tile(self._meter, (forks, 1))
+        made.change(rates)
+        return made
 
     def change(self, rates: Rates) -> None:
         """Other rates from now on; queues stay, buckets are cut to their new size."""

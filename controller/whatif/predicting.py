@@ -10,12 +10,12 @@ import numpy as np
 
 from controller.contracts.inventory import Reservation
 from controller.whatif.calibration import Calibration
-from controller.whatif.emulator import STEP_MS, Course, Traffic, emulate
+from controller.whatif.emulator import STEP_MS, Course, Traffic, run, scheduled
 from controller.whatif.forecast import Forecaster, Futures, now_kbps
-from controller.whatif.links import FloatArray
+from controller.whatif.links import FloatArray, Links
 from controller.whatif.reservations import rates_of, stacked
 from controller.whatif.scoring import Delays, SliceOutcome, outcomes, score
-from controller.whatif.snapshot import Snapshot
+from controller.whatif.snapshot import WARM_UP_WINDOWS, Snapshot
 from controller.whatif.strategies import Meaning, Strategy, meaning
 
 
@@ -78,30 +78,51 @@ def predict(
 def _course(
     snapshot: Snapshot, meanings: Sequence[Meaning], futures: Futures, horizon_s: float
 ) -> Course:
-    """Rows: strategy, future, cell; strategies outermost."""
+    """Rows: strategy, future, cell; strategies outermost.
+
+    What twins showed runs first, under what was then held, up to now: queues and buckets are
+    those of this moment, though the newest window is older.
+    """
     steps = max(1, round(horizon_s * 1000 / STEP_MS))
-    columns, worlds = snapshot.columns, futures.weight.size
-    own = futures.offered_kbps(now_kbps(snapshot.demand_kbps), steps, STEP_MS)
+    columns, worlds, period_ms = snapshot.columns, futures.weight.size, snapshot.period_ms
+    early = round((WARM_UP_WINDOWS * period_ms + snapshot.age_ms) / STEP_MS)
+    at_ms: FloatArray = np.asarray(
+        snapshot.age_ms + (np.arange(-early, steps) + 0.5) * STEP_MS, dtype=np.float64
+    )
+    own = futures.offered_kbps(snapshot.demand_kbps, at_ms, period_ms)
     best_effort = np.broadcast_to(
         snapshot.best_effort_kbps[None, None, :, None], (*own.shape[:3], 1)
     )
-    parts = []
-    for m in meanings:
-        offered = np.concatenate([_with_moves(own, snapshot, m), best_effort], axis=3)
-        parts.append(offered.reshape(steps, -1, offered.shape[3]))
+    links = _warmed(snapshot, worlds, _rows(np.concatenate([own, best_effort], axis=3)[:early]))
+    after, best_effort = own[early:], best_effort[early:]
+    offered = [
+        _rows(np.concatenate([_with_moves(after, snapshot, m), best_effort], axis=3))
+        for m in meanings
+    ]
     rates = stacked([r for m in meanings for r in [rates_of(columns, m.plan)] * worlds])
-    held = rates_of(columns, snapshot.plan).min_kbps
+    forked = links.forked(len(meanings), rates)
+    return run(forked, Traffic(np.concatenate(offered, axis=1)))
+
+
+def _rows(offered: FloatArray) -> FloatArray:
+    """[step, future, cell, class] -> [step, row, class]."""
+    return offered.reshape(offered.shape[0], -1, offered.shape[3])
+
+
+def _warmed(snapshot: Snapshot, worlds: int, offered: FloatArray) -> Links:
+    """All futures' links as they are now; a window's plan is in force from its middle on."""
+    columns, per_window = snapshot.columns, snapshot.period_ms / STEP_MS
+    plans = [rates_of(columns, plan) for plan in (*snapshot.plans, snapshot.plan)]
+    every = [stacked([rates] * worlds) for rates in plans]
+    changes = [(round((index + 0.5) * per_window), rates) for index, rates in enumerate(every[:-1])]
+    changes.append((round(len(snapshot.plans) * per_window), every[-1]))
+    links = Links(columns.classes(worlds), every[0])
+    full = snapshot.best_effort_kbps > 0.98 * np.asarray(columns.link_kbps)
     backlog = np.zeros((len(columns.cells), columns.best_effort + 1))
-    backlog[:, :-1] = snapshot.backlog_ms * held[:, :-1]
-    backlog[:, -1] = np.where(
-        snapshot.best_effort_kbps > 0.98 * np.asarray(columns.link_kbps), 1e9, 0
-    )
-    return emulate(
-        columns.classes(len(meanings) * worlds),
-        Traffic(np.concatenate(parts, axis=1)),
-        rates,
-        backlog_bits=np.tile(backlog, (len(meanings) * worlds, 1)),
-    )
+    backlog[:, -1] = np.where(full, 1e9, 0)
+    links.set_backlog(np.tile(backlog, (worlds, 1)))
+    run(links, Traffic(offered), scheduled(changes))
+    return links
 
 
 def _with_moves(offered: FloatArray, snapshot: Snapshot, m: Meaning) -> FloatArray:
@@ -128,10 +149,10 @@ def _of_strategy(
     cells, worlds = len(snapshot.columns.cells), futures.weight.size
     # What twins show of a calm path is a p95; the calibrated spread leads back to its median.
     p95 = float(calibration.spread(np.array(0.95)))
-    switching = float(calibration.median_ms(snapshot.hosts, 0.0))
-    configured = np.maximum(snapshot.unqueued_ms - p95 * switching, 0.0)
-    median = np.where(configured > 0, configured + switching, snapshot.unqueued_ms / p95)
-    delays = Delays(median, configured, calibration)
+    switching = calibration.switching_ms(snapshot.paths)
+    wires = np.maximum(snapshot.unqueued_ms - p95 * switching, 0.0)
+    switching = np.where(wires > 0, switching, snapshot.unqueued_ms / p95)
+    delays = Delays(wires, switching, calibration)
     found = []
     for world in range(worlds):
         first = (index * worlds + world) * cells

@@ -16,6 +16,7 @@ from controller.contracts.slices import Slice
 from controller.whatif.calibration import Calibration
 from controller.whatif.emulator import Course
 from controller.whatif.links import FloatArray
+from controller.whatif.paths import Paths
 
 WINDOW_MS = 1000
 GOODPUT_TOLERANCE_RATIO = 0.01
@@ -40,17 +41,28 @@ class SliceOutcome:
 
 @dataclass(frozen=True)
 class Delays:
-    """What a packet of each (cell, slice) needs without a queue [cell, slice], and spread."""
+    """What a packet of each (cell, slice) needs without a queue [cell, slice]: the same on its
+    wires, the median in switches, whose spread the calibration knows."""
 
-    unqueued_ms: FloatArray
-    configured_ms: FloatArray
+    wires_ms: FloatArray
+    switching_ms: FloatArray
     calibration: Calibration
 
+    @classmethod
+    def on(cls, paths: Paths, calibration: Calibration) -> Delays:
+        return cls(calibration.wires_ms(paths), calibration.switching_ms(paths), calibration)
+
     def percentile_ms(self, wait_ms: FloatArray, cell: int, column: int, q: float) -> FloatArray:
-        switching_ms = self.unqueued_ms[cell, column] - self.configured_ms[cell, column]
         spread = float(self.calibration.spread(np.array(q)))
+        return self._ms(wait_ms, cell, column, spread)
+
+    def mean_ms(self, wait_ms: FloatArray, cell: int, column: int) -> FloatArray:
+        return self._ms(wait_ms, cell, column, self.calibration.mean_spread)
+
+    def _ms(self, wait_ms: FloatArray, cell: int, column: int, spread: float) -> FloatArray:
         waited = self.calibration.wait_ratio * wait_ms
-        return np.asarray(self.configured_ms[cell, column] + spread * switching_ms + waited)
+        unqueued_ms = self.wires_ms[cell, column] + spread * self.switching_ms[cell, column]
+        return np.asarray(unqueued_ms + waited)
 
 
 def score(satisfied_ratio: float, reserved_ratio: float) -> float:
@@ -99,10 +111,7 @@ def _outcome(
     if sla.delay is not None:
         held &= ~(delay_w > sla.delay.bound_ms)
     mean = np.stack(
-        [
-            delays.calibration.wait_ratio * wait_ms[:, :, cell] + delays.unqueued_ms[cell, column]
-            for cell in range(wait_ms.shape[2])
-        ],
+        [delays.mean_ms(wait_ms[:, :, cell], cell, column) for cell in range(wait_ms.shape[2])],
         axis=2,
     )
     total = float(weight.sum())

@@ -16,12 +16,18 @@ import numpy as np
 from controller.contracts.inventory import Inventory, Reservation
 from controller.contracts.slices import BACKGROUND_SLICE_ID, Slice
 from controller.whatif.calibration import Calibration
-from controller.whatif.links import FloatArray
+from controller.whatif.links import QUEUE_PACKETS, FloatArray
+from controller.whatif.paths import Paths, paths_of
 from controller.whatif.reservations import Columns, Pair
 
 HISTORY_WINDOWS = 120
 UNLOADED_RATIO = 0.8
-"""A delay counts as one without a queue when demand was below this share of the reservation."""
+"""A delay counts as one without a queue when demand was below this share of the reservation, and
+has left so much of it idle that a full queue has gone."""
+WARM_UP_WINDOWS = 8
+"""So far before its newest window a fork begins, to have the queues and buckets of now."""
+AGE_MOST_WINDOWS = 4
+"""Of twins that report; silent ones say nothing of what came since."""
 FULL_FRAME_BYTES = 1442
 
 
@@ -36,6 +42,7 @@ class Seen:
     owd_p95_ms: FloatArray
     """NaN where no packet arrived."""
     users: FloatArray
+    held: tuple[Reservation, ...]
 
 
 @dataclass(frozen=True)
@@ -43,24 +50,27 @@ class Snapshot:
     """Everything a prediction needs; small and picklable.
 
     `demand_kbps`, `users` [window, cell, slice], oldest first, `period_ms` apart;
-    `unqueued_ms` [cell, slice]: one-way delay without a queue, as twins showed it;
-    `backlog_ms` [cell, slice]: what packets wait now; `user_kbps`: ue_id -> slice_id -> demand.
+    `age_ms`: since the newest window's end; `unqueued_ms` [cell, slice]: one-way delay without a
+    queue, as twins showed it; `user_kbps`: ue_id -> slice_id -> demand.
     """
 
     taken_at_ns: int
     window: int
+    age_ms: float
     period_ms: int
     columns: Columns
     slices: tuple[Slice, ...]
     plan: Mapping[str, tuple[Reservation, ...]]
+    """In force now."""
+    plans: tuple[Mapping[str, tuple[Reservation, ...]], ...]
+    """What was held at the end of each of the last `WARM_UP_WINDOWS`."""
     static_plan: Mapping[str, tuple[Reservation, ...]]
     demand_kbps: FloatArray
     users: FloatArray
     unqueued_ms: FloatArray
-    backlog_ms: FloatArray
     best_effort_kbps: FloatArray
     attachments: Mapping[str, str]
-    hosts: int
+    paths: Paths
     user_kbps: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @property
@@ -78,7 +88,7 @@ class Site:
     columns: Columns
     slices: tuple[Slice, ...]
     static_plan: Mapping[str, tuple[Reservation, ...]]
-    hosts: int
+    paths: Paths
     period_ms: int
 
     @classmethod
@@ -96,7 +106,7 @@ class Site:
             columns,
             tuple(inventory.slices),
             {c.cell_id: tuple(c.reservations) for c in inventory.static_reservations},
-            len(inventory.hosts),
+            paths_of(inventory),
             inventory.twins.report_period_ms,
         )
 
@@ -117,7 +127,25 @@ def seen(event: Mapping[str, Any], slices: Sequence[Slice]) -> Seen:
         column("loss_ratio"),
         np.array([np.nan if value is None else float(value) for value in owd]),
         column("users"),
+        tuple(r for s, row in zip(slices, rows, strict=True) for r in _held(s, row)),
     )
+
+
+def _held(slice_: Slice, row: Mapping[str, Any]) -> list[Reservation]:
+    """One, or none: who holds nothing is not limited by it either."""
+    held = row.get("reservation", {"min_kbps": 0})
+    least = held["min_kbps"]
+    most = held.get("max_kbps", least)
+    if least <= 0:
+        return []
+    return [
+        Reservation(
+            slice_id=slice_.slice_id,
+            traffic_class=slice_.default_class,
+            min_kbps=least,
+            max_kbps=most,
+        )
+    ]
 
 
 class Mirror:
@@ -130,6 +158,8 @@ class Mirror:
         cells = site.columns.cells
         self._rings: dict[str, deque[Seen]] = {c: deque(maxlen=HISTORY_WINDOWS) for c in cells}
         self._unqueued_ms = {c: np.full(len(site.slices), np.nan) for c in cells}
+        self._idle_bits = {c: np.zeros(len(site.slices)) for c in cells}
+        self._full_queue_bits = QUEUE_PACKETS * np.array(site.columns.packet_bits[:-1])
         self._arrived_kbps: dict[tuple[str, int], float] = {}
         self.period_ms = site.period_ms
         self.events = 0
@@ -143,13 +173,20 @@ class Mirror:
         self.period_ms = int(event["period_ms"])
         now = seen(event, self.slices)
         ring.append(now)
-        held = {item["slice_id"]: item["reservation"]["min_kbps"] for item in event["slices"]}
-        held_kbps = np.array([float(held.get(s.slice_id, 0)) for s in self.slices])
+        self._learn_unqueued(str(event["id"]), now)
+
+    def _learn_unqueued(self, cell_id: str, now: Seen) -> None:
+        held = {r.slice_id: float(r.min_kbps) for r in now.held}
+        held_kbps = np.array([held.get(s.slice_id, 0.0) for s in self.slices])
         unloaded = (now.demand_kbps < UNLOADED_RATIO * held_kbps) & (now.loss_ratio == 0)
-        known = self._unqueued_ms[str(event["id"])]
-        fresh = np.where(unloaded, now.owd_p95_ms, np.nan)
+        before = self._idle_bits[cell_id]
+        calm = unloaded & (before >= self._full_queue_bits)
+        idle = (held_kbps - now.demand_kbps) * self.period_ms
+        self._idle_bits[cell_id] = np.where(unloaded, before + idle, 0.0)
+        known = self._unqueued_ms[cell_id]
         # The least of p95s, slowly forgotten: one calm window tells what the path needs.
-        self._unqueued_ms[str(event["id"])] = np.fmin(known * 1.02, fresh)
+        fresh = np.where(calm, now.owd_p95_ms, np.nan)
+        self._unqueued_ms[cell_id] = np.where(np.isnan(fresh), known, np.fmin(known * 1.02, fresh))
 
     def count(self, cell_id: str, slice_id: int, arrived_kbps: float) -> None:
         """What a switch counted of a class, all users together."""
@@ -181,33 +218,36 @@ class Mirror:
         demand = np.stack([self._series(c, newest, "demand_kbps") for c in cells], axis=1)
         users = np.stack([self._series(c, newest, "users") for c in cells], axis=1)
         unqueued = np.stack([self._unqueued_ms[c] for c in cells])
-        calm = self._calibration.median_ms(self._site.hosts, 0.0)
-        by_slice = np.where(np.isnan(unqueued), np.inf, unqueued).min(axis=0)
-        guess = np.where(np.isfinite(by_slice), by_slice, float(calm))
-        unqueued = np.where(np.isnan(unqueued), guess, unqueued)
-        waited = np.stack([self._rings[c][-1].owd_p95_ms for c in cells]) - unqueued
+        calm = self._calibration.unqueued_ms(self._site.paths, 0.95)
+        unqueued = np.where(np.isnan(unqueued), calm, unqueued)
+        age_ms = now_ns / 1e6 - (newest + 1) * self.period_ms
+        held = {c: self._windows(c, newest)[-WARM_UP_WINDOWS:] for c in cells}
         return Snapshot(
             now_ns,
             newest,
+            float(np.clip(age_ms, 0.0, AGE_MOST_WINDOWS * self.period_ms)),
             self.period_ms,
             self._site.columns,
             self.slices,
             {c: tuple(plan.get(c, ())) for c in cells},
+            tuple({c: held[c][i].held for c in cells} for i in range(WARM_UP_WINDOWS)),
             self._site.static_plan,
             demand,
             users,
             unqueued,
-            np.where(waited > 5.0, waited, 0.0),
             np.array([self._arrived_kbps.get((c, BACKGROUND_SLICE_ID), 0.0) for c in cells]),
             dict(attachments),
-            self._site.hosts,
+            self._site.paths,
         )
 
     def _series(self, cell_id: str, newest: int, name: str) -> FloatArray:
-        """[window, slice], so many of them up to `newest`; gaps repeat what was before."""
-        ring = self._rings[cell_id]
+        """[window, slice]."""
+        return np.stack([getattr(item, name) for item in self._windows(cell_id, newest)])
+
+    def _windows(self, cell_id: str, newest: int) -> list[Seen]:
+        """`HISTORY_WINDOWS` of them up to `newest`; gaps repeat what was before."""
+        ring = list(self._rings[cell_id])
         windows = np.array([item.window for item in ring])
-        values = np.stack([getattr(item, name) for item in ring])
         wanted = np.arange(newest - HISTORY_WINDOWS + 1, newest + 1)
-        place = np.clip(np.searchsorted(windows, wanted, side="right") - 1, 0, None)
-        return np.asarray(values[place])
+        places = np.clip(np.searchsorted(windows, wanted, side="right") - 1, 0, None)
+        return [ring[place] for place in places]

@@ -20,7 +20,7 @@ from controller.whatif.emulator import STEP_MS, Course
 from controller.whatif.links import Links, Step
 from controller.whatif.reservations import rates_of
 from controller.whatif.scoring import Delays, SliceOutcome, outcomes, score
-from models.gym.world import World, from_run, from_scenario, median_ms, scenario_of
+from models.gym.world import World, from_run, from_scenario, scenario_of
 
 Observation = npt.NDArray[np.float32]
 HISTORY = 4
@@ -203,9 +203,8 @@ class SlicingEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         return self._outcomes(course, slice(0, self._cells))
 
     def _outcomes(self, course: Course, rows: slice) -> list[SliceOutcome]:
-        median = median_ms(self._world, self._calibration)[rows]
-        switching = self._calibration.median_ms(self._world.hosts, 0.0)
-        delays = Delays(median, median - switching, self._calibration)
+        on = Delays.on(self._world.paths, self._calibration)
+        delays = Delays(on.wires_ms[rows], on.switching_ms[rows], self._calibration)
         return outcomes(course, rows, self._world.slices, range(self._slices), delays)
 
     def _remember(self, course: Course) -> None:

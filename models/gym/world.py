@@ -17,8 +17,10 @@ from controller.contracts.inventory import Reservation
 from controller.contracts.slices import Slice, TrafficClass
 from controller.whatif.calibration import Calibration
 from controller.whatif.emulator import STEP_MS
+from controller.whatif.paths import Paths, paths_of
 from controller.whatif.recording import cell_events
 from controller.whatif.reservations import Columns
+from topologies.describe import as_planned
 from topologies.fluid import cell_slice_demand, serving_index, with_seed
 from topologies.results.tables import read_table
 from topologies.scenario.loader import load
@@ -26,21 +28,19 @@ from topologies.scenario.schema import ReservationSpec, Scenario
 
 FloatArray = npt.NDArray[np.float64]
 FILLER_BYTES = 1442
-OTHER_HOSTS = 3
 
 
 @dataclass(frozen=True)
 class World:
     """`offered_kbps` [step of `STEP_MS`, cell, slice]; `users` [period, cell, slice];
-    `filler_kbps` [cell]; `unqueued_ms` [slice]; `plan`: what is reserved at the start."""
+    `filler_kbps` [cell]; `plan`: what is reserved at the start."""
 
     columns: Columns
     slices: tuple[Slice, ...]
     offered_kbps: FloatArray
     users: FloatArray
     filler_kbps: FloatArray
-    configured_ms: FloatArray
-    hosts: int
+    paths: Paths
     period_ms: int
     plan: dict[str, tuple[Reservation, ...]]
 
@@ -59,8 +59,7 @@ def from_scenario(scenario: Scenario, seed: int, duration_s: float) -> World:
         offered_kbps=offered,
         users=_users(with_seed(scenario, seed), duration_s, period_s),
         filler_kbps=_filler_kbps(scenario),
-        configured_ms=_configured_ms(scenario),
-        hosts=len(scenario.users) + len(scenario.servers) + OTHER_HOSTS,
+        paths=paths_of(as_planned(scenario)),
         period_ms=scenario.twins.report_period_ms,
         plan=_plan(scenario, scenario.initial_reservations),
     )
@@ -125,12 +124,6 @@ def scenario_of(name: str | Path) -> Scenario:
     return load(str(name), [])
 
 
-def median_ms(world: World, calibration: Calibration) -> FloatArray:
-    """[cell, slice]: delay without a queue."""
-    by_slice = calibration.median_ms(world.hosts, world.configured_ms)
-    return np.tile(by_slice, (len(world.columns.cells), 1))
-
-
 def _columns(scenario: Scenario) -> Columns:
     bytes_ = Calibration.load().packet_bytes
     pairs = [(s.slice_id, s.default_class) for s in scenario.slices]
@@ -150,17 +143,6 @@ def _filler_kbps(scenario: Scenario) -> FloatArray:
             1000 * ratio * a.down_mbps * (a.name in scenario.bottlenecks)
             for a in scenario.access_points
         ]
-    )
-
-
-def _configured_ms(scenario: Scenario) -> FloatArray:
-    delay = {s.name: s.link.delay_ms for s in scenario.servers}
-    return np.array(
-        [
-            max((delay.get(x.host, 0.0) for x in scenario.services if x.slice == s.name), default=0)
-            for s in scenario.slices
-        ],
-        dtype=np.float64,
     )
 
 
