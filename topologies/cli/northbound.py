@@ -77,8 +77,7 @@ class Northbound:
         except (OSError, http.client.HTTPException) as error:
             reason = type(error).__name__
             raise CommandRefused(
-                f"the RIC does not answer at {self.url}{target} ({reason}); "
-                "see ./testbed.sh status"
+                f"the RIC does not answer at {self.url}{target} ({reason}); see ./testbed.sh status"
             ) from error
         if not 200 <= answer.status < 300:
             kind = NotFound if answer.status == 404 else CommandRefused
