@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import KINDS, TESTS
+from tests.waiting import wait_until
+from topologies.checkout import environment_of_rooms
 from topologies.cli.whole_suite import STAGES, run_parts
 
 RUN_ALONE = {"emulated", "faults"}
@@ -44,3 +49,43 @@ def test_one_failure_anywhere_is_the_verdict_and_the_rest_is_run(
 def test_all_passed_is_the_last_line(suite: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_parts(suite, ((("one", "three"),),)) == 0
     assert capfd.readouterr().out.splitlines()[-1].startswith("test suite passed in ")
+
+
+PATIENT = """
+import threading
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+@pytest.fixture
+def thing():
+    (HERE / "begun").touch()
+    yield
+    (HERE / "put-away").touch()
+
+def test_waits(thing):
+    threading.Event().wait(60)
+"""
+RUN_ONE = """
+import sys
+from pathlib import Path
+from topologies.cli.whole_suite import run_parts
+
+run_parts(Path(sys.argv[1]), ((("one",),),))
+"""
+
+
+def test_interrupted_it_lets_tests_put_their_things_away(suite: Path) -> None:
+    (suite / "one" / "test_one.py").write_text(PATIENT)
+    running = subprocess.Popen(
+        [sys.executable, "-c", RUN_ONE, str(suite)],
+        env=environment_of_rooms(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until((suite / "one" / "begun").exists, 30)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(20) != 0
+    assert (suite / "one" / "put-away").exists()

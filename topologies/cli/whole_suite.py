@@ -3,6 +3,7 @@ other, then alone what measures packets. Each part is a pytest of its own; one v
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,9 +59,13 @@ def _run_stage(tests: Path, stage: Sequence[Part]) -> dict[str, int]:
             output = tempfile.TemporaryFile() if running else None  # noqa: SIM115  closed below
             command = [sys.executable, "-m", "pytest", *(str(tests / kind) for kind in part)]
             process = subprocess.Popen(
-                command, stdout=output, stderr=output and subprocess.STDOUT,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output and subprocess.STDOUT,
                 env=environment_of_rooms(),
-            )  # fmt: skip
+                process_group=0,  # Ctrl-C is passed on once: twice, and nothing is put away
+            )
             running.append(_Running(part, process, output))
         for one in running:
             one.process.wait()
@@ -70,7 +75,9 @@ def _run_stage(tests: Path, stage: Sequence[Part]) -> dict[str, int]:
                 sys.stdout.flush()
     finally:
         for one in running:
-            one.process.terminate()
+            if one.process.poll() is None:
+                one.process.send_signal(signal.SIGINT)
+        for one in running:
             one.process.wait()
             if one.output is not None:
                 one.output.close()
