@@ -36,11 +36,10 @@ TEXT
 # -- what there is ------------------------------------------------------------------------------
 
 missing_packages() { # NAME... -> those that dpkg does not list as installed
-    local listed
+    local listed name
     listed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true)
-    local name
     for name in "$@"; do
-        grep -qxF "$name installed" <<<"$listed" || echo "$name"
+        [[ $'\n'$listed$'\n' == *$'\n'"$name installed"$'\n'* ]] || echo "$name"
     done
 }
 

@@ -80,7 +80,6 @@ def measure(handovers: int) -> FlowMods:
             time.sleep(CLEARED_S)
             made = _applied(api)[before:]
             by_switch = {name: counted(file) for name, file in files.items()}
-        api.close()
         # The user drives to and fro, so two handovers name both cells it was in.
         cells = frozenset(str(record["parameters"]["cell_id"]) for record in made)
         return FlowMods(len(made), cells, by_switch)

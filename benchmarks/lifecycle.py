@@ -146,7 +146,6 @@ def measured(
         rpc.call(run.emulation_socket, "begin", 10.0)
         api = Northbound(run)
         done = work(api)
-        api.close()
         out = RESULTS / "lifecycle" / name
         rpc.call(run.emulation_socket, "finish", 120.0, out=str(out))
         summary: dict[str, Any] = json.loads((out / "summary.json").read_text())

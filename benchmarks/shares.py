@@ -253,11 +253,7 @@ def on_testbed() -> Iterator[tuple[RunFolder, Inventory, Northbound]]:
     testbed("up", "shares", "--policy", "static")
     try:
         run = running()
-        api = Northbound(run)
-        try:
-            yield run, Inventory.load(run.inventory), api
-        finally:
-            api.close()
+        yield run, Inventory.load(run.inventory), Northbound(run)
     finally:
         testbed("down")
 

@@ -152,7 +152,6 @@ def record(series: Series) -> None:
         due_s = [FIRST_S + EVERY_S * index for index in range(series.moments)]
         found = [{"t_s": at_s, **applied(api, series.strategy, t0_s + at_s)} for at_s in due_s]
         rpc.call(run.emulation_socket, "finish", FINISH_TIMEOUT_S, out=str(series.folder))
-        api.close()
     finally:
         testbed("down")
     summary = json.loads((series.folder / "summary.json").read_text())

@@ -20,19 +20,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from controller.contracts import rpc, run_folder
+from controller.contracts import rpc_client as rpc
+from controller.contracts import run_folder
 from controller.contracts.patience import stretched_s
 from controller.contracts.run_folder import RunFolder, current_run
-from topologies import cleanup, doctor
+from topologies import cleanup
 from topologies.checkout import RESULTS, environment_of_rooms
-from topologies.datapath import Datapath
 from topologies.errors import EmulationError, LifecycleError
 from topologies.manifest import RUN_ID_VARIABLE, Manifest, create_run_folder
-from topologies.scenario.schema import Scenario
+
+if TYPE_CHECKING:  # what `down` and `clean` do not wait for
+    from topologies.datapath import Datapath
+    from topologies.scenario.schema import Scenario
 
 READY_TIMEOUT_S = stretched_s(60.0)
 SHUTDOWN_TIMEOUT_S = 8.0
@@ -69,6 +72,8 @@ def up(start: Start, progress: Progress) -> RunFolder:
     60 s; `RequirementError` when the machine lacks something.  An interrupt
     removes what was made, too.
     """
+    from topologies import doctor
+
     datapath = doctor.require(start.scenario.datapath)
     with _one_start_at_a_time():
         _refuse_second_testbed(progress)

@@ -33,7 +33,6 @@ from topologies.results.evidence import (
 )
 from topologies.results.load import LoadSampler
 from topologies.results.percentiles import percentiles
-from topologies.results.report import write_results
 from topologies.results.summary import slice_figures
 from topologies.scenario.schema import Scenario
 from topologies.services.engine import ServiceEngine
@@ -141,6 +140,8 @@ class Measurement:
             tcp_segments=self._traffic.segments(),
             whatif=rpc.call(self._run.ric_socket, "whatif", 10.0),
         )
+        from topologies.results.report import write_results  # pyarrow takes long to load
+
         return write_results(out, evidence)
 
     def _decisions(self) -> list[DecisionRecord]:

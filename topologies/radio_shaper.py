@@ -15,9 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from pyroute2 import IPRoute
+from typing import TYPE_CHECKING, Any, Literal
 
 from controller.contracts.inventory import Inventory, User
 from controller.contracts.queue_tree import INFRASTRUCTURE_PRIORITY, PRIORITY
@@ -27,6 +25,9 @@ from topologies.errors import EmulationError
 from topologies.queue_filter import Instruction, bytecode
 from topologies.scenario.radio import Tr38901Radio
 from topologies.scenario.schema import Scenario
+
+if TYPE_CHECKING:  # a scenario that shapes no radio does not wait for it
+    from pyroute2 import IPRoute
 
 LEAST_KBPS = 8
 ROUNDING_KBPS = 1
@@ -215,6 +216,8 @@ class RadioShaper:
 
 def _route(end: End) -> tuple[IPRoute, int]:
     """A netlink socket where the interface is, and the interface's index."""
+    from pyroute2 import IPRoute
+
     if end.netns is None:
         route = IPRoute()
     else:

@@ -6,10 +6,12 @@ DSCP = slice_id (4 bits) ++ traffic class (2 bits).
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from controller.contracts.traffic_class import TrafficClass as TrafficClass
+from controller.contracts.traffic_class import TrafficClassCode
 
 INFRASTRUCTURE_SLICE_ID = 0
 BACKGROUND_SLICE_ID = 15
@@ -24,30 +26,6 @@ class Strict(BaseModel):
     """Base of every document: unknown keys are errors, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TrafficClass(StrEnum):
-    """The four classes of SD-Fabric's QoS model."""
-
-    BEST_EFFORT = "best_effort"
-    ELASTIC = "elastic"
-    REAL_TIME = "real_time"
-    CONTROL = "control"
-
-    @property
-    def code(self) -> int:
-        """The two low bits of the DSCP."""
-        return _CODES[self]
-
-
-class TrafficClassCode(IntEnum):
-    BEST_EFFORT = 0
-    ELASTIC = 1
-    REAL_TIME = 2
-    CONTROL = 3
-
-
-_CODES = {c: TrafficClassCode[c.name].value for c in TrafficClass}
 
 
 class SNssai(Strict):

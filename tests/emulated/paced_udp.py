@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from topologies.namespaces import socket_in
 HEADER_BYTES = 14 + 20 + 8
 _TIMESTAMPNS = 35
 _QUIET_S = 0.7
+"""The longest queue is drained when nothing came for so long."""
+_TWICE_S = 0.05
+"""Once all that was sent is there: nothing comes twice."""
 
 
 @dataclass(frozen=True)
@@ -56,33 +60,41 @@ def send_and_count(
     dscp: int = 0,
     payload_bytes: int = 1200,
     bind_ip: str = "",
+    enough: threading.Event | None = None,
 ) -> Arrivals:
-    """Send at `mbps` (frames) from namespace `source`; count in namespace `sink`."""
+    """Send at `mbps` (frames) from namespace `source` for `duration_s`, or until there is
+    `enough`; count in namespace `sink`."""
     with socket_in(sink, socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
         receiver.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
         receiver.bind(address)
         times_s: list[float] = []
         delays_ms: list[float] = []
-        done = threading.Event()
-        counting = threading.Thread(target=_count, args=(receiver, done, times_s, delays_ms))
+        sending: Future[int] = Future()
+        counting = threading.Thread(target=_count, args=(receiver, sending, times_s, delays_ms))
         counting.start()
+        sent = 0
         try:
-            sent = _send(source, address, mbps, duration_s, dscp, payload_bytes, bind_ip)
+            sent = _send(
+                source, address, mbps, duration_s, dscp, payload_bytes, bind_ip,
+                enough or threading.Event(),
+            )  # fmt: skip
         finally:
-            done.set()
+            sending.set_result(sent)
             counting.join()
     return Arrivals(sent, times_s, delays_ms, payload_bytes)
 
 
 def _count(
-    receiver: socket.socket, done: threading.Event, times_s: list[float], delays_ms: list[float]
+    receiver: socket.socket, sending: Future[int], times_s: list[float], delays_ms: list[float]
 ) -> None:
-    """Until the sender is done and nothing came for a while (the longest queue is drained)."""
+    """Until the sender is done (it says how many) and nothing comes any more."""
     while True:
-        ready = select.select([receiver], [], [], _QUIET_S if done.is_set() else 0.1)[0]
-        if not ready:
-            if done.is_set():
+        is_sent, wait_s = sending.done(), 0.1
+        if is_sent:
+            wait_s = _TWICE_S if len(times_s) >= sending.result() else _QUIET_S
+        if not select.select([receiver], [], [], wait_s)[0]:
+            if is_sent:
                 return
             continue
         payload, ancillary, _, _ = receiver.recvmsg(2048, 64)
@@ -100,6 +112,7 @@ def _send(
     dscp: int,
     payload_bytes: int,
     bind_ip: str,
+    enough: threading.Event,
 ) -> int:
     interval_s = (payload_bytes + HEADER_BYTES) * 8 / (mbps * 1e6)
     filling = bytes(payload_bytes - 8)
@@ -109,12 +122,12 @@ def _send(
             sender.bind((bind_ip, 0))
         started_s = time.monotonic()
         sent = 0
-        while (elapsed_s := time.monotonic() - started_s) < duration_s:
+        while not enough.is_set() and (elapsed_s := time.monotonic() - started_s) < duration_s:
             due = int(elapsed_s / interval_s) + 1
             while sent < due:
                 sender.sendto(struct.pack("=q", time.time_ns()) + filling, address)
                 sent += 1
-            time.sleep(max(0.0, started_s + sent * interval_s - time.monotonic()))
+            enough.wait(max(0.0, started_s + sent * interval_s - time.monotonic()))
     return sent
 
 

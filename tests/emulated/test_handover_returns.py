@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,6 +34,7 @@ RATE_PPS = 1000
 RETURNS = 4
 BACKHAUL_MS = 6.0
 """Of the cell that the user comes back to; longer than the switches need to change."""
+LONGEST_S = 30.0
 AWAY_S = 0.4
 """Beyond what a handover takes to clear up; below the 10 s for which a cached flow stays."""
 
@@ -69,10 +71,11 @@ def test_coming_back_loses_nothing(
 ) -> None:
     async def come_and_go() -> Arrivals:
         testbed, mbps = net.testbed, RATE_PPS * (100 + HEADER_BYTES) * 8 / 1e6
+        enough = threading.Event()
         sending = asyncio.create_task(
             asyncio.to_thread(
                 send_and_count, testbed.netns(sender), testbed.netns("ue1"), (user_ip, PORT),
-                mbps, RETURNS * 2 * (AWAY_S + 2.3), 0, 100, source_ip,
+                mbps, LONGEST_S, 0, 100, source_ip, enough,
             )
         )  # fmt: skip
         for _ in range(RETURNS):
@@ -82,6 +85,9 @@ def test_coming_back_loses_nothing(
                 result = await net.enforcer.handover("ue1", cell_id)
                 assert result.confirmed, result.confirmations
                 await net.enforcer.settled()
+        assert not sending.done(), "not all returns were under traffic"
+        await asyncio.sleep(AWAY_S)
+        enough.set()
         return await sending
 
     arrivals = net.run(come_and_go())

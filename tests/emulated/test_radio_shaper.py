@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from controller.contracts.radio_port import WayCount
 from controller.ric.link_effect import judge_way
 from tests.emulated import plain_forwarding
 from tests.emulated.networks import two_cells
-from tests.emulated.paced_udp import send_and_count
+from tests.emulated.paced_udp import in_processes, send_and_count
 from tests.waiting import wait_until
 from topologies.air_interface import quality
 from topologies.errors import EmulationError
@@ -64,18 +65,18 @@ def test_a_user_far_from_its_access_point_gets_fewer_bits(net: tuple[Any, RadioS
         down_kbps, up_kbps = kbps_at(x_m)
         shaper.set("ue1", down_kbps, up_kbps)
         before = sum(shaper.drops().values())
-        down = send_and_count(
-            testbed.netns("edge1"), testbed.netns("ue1"), (user_ip, 7000),
-            1.5 * down_kbps / 1000, 2.5, bind_ip=stream,
-        )  # fmt: skip
+        user, edge = testbed.netns("ue1"), testbed.netns("edge1")
+        down, up = in_processes(
+            [
+                (edge, user, (user_ip, 7000), 1.5 * down_kbps / 1000, 2.5, 0, 1200, stream),
+                (user, edge, (stream, 7000), 1.5 * up_kbps / 1000, 2.5, 0, 1200, user_ip),
+            ]
+        )
         assert down.l2_mbps() == pytest.approx(down_kbps / 1000, rel=TOLERANCE_RATIO)
-        dropped = sum(shaper.drops().values()) - before
-        assert dropped == down.sent - down.received > 0
-        up = send_and_count(
-            testbed.netns("ue1"), testbed.netns("edge1"), (stream, 7000),
-            1.5 * up_kbps / 1000, 2.5, bind_ip=user_ip,
-        )  # fmt: skip
         assert up.l2_mbps() == pytest.approx(up_kbps / 1000, rel=TOLERANCE_RATIO)
+        dropped = sum(shaper.drops().values()) - before
+        missing = [way.sent - way.received for way in (down, up)]
+        assert min(missing) > 0 and dropped == sum(missing)
         rates.append(down.l2_mbps())
     assert rates[0] > 1.5 * rates[1]
 
@@ -118,8 +119,9 @@ def test_a_radio_that_carries_less_than_its_scheme_is_refuted_by_its_packets(
         rate = f"rate {kept_kbps}kbit ceil {kept_kbps}kbit burst 6000 cburst 6000"
         run(f"tc class change dev {port} parent 1: classid 1:fffe htb {rate}".split())
         ends = testbed.netns("edge1"), testbed.netns("ue1"), (user_ip, 7000)
+        enough = threading.Event()
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            sending = pool.submit(send_and_count, *ends, 2.0, 3.5, bind_ip=stream)
+            sending = pool.submit(send_and_count, *ends, 2.0, 6.0, bind_ip=stream, enough=enough)
             wait_until(lambda: shaper.port("ue1").down.waiting_packets > 10, 3)
             counts = []
 
@@ -128,6 +130,7 @@ def test_a_radio_that_carries_less_than_its_scheme_is_refuted_by_its_packets(
                 return counts[-1].taken_at_ns - counts[0].taken_at_ns > 2e9
 
             wait_until(count, 3)
+            enough.set()
             arrived = sending.result()
         judged = judge_way(5000, counts)
         effects[kept_kbps] = judged.effect

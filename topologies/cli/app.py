@@ -12,8 +12,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
+from typer.main import get_group
 
-from controller.contracts.rpc import RpcError
+from controller.contracts.rpc_client import RpcError
 from topologies.cli import (
     batch,
     development,
@@ -62,15 +63,16 @@ class InReadingOrder(TyperGroup):
         )
 
 
-app = typer.Typer(
-    name="./testbed.sh",
-    cls=InReadingOrder,
-    help="Holon: network slices, digital twins and xApps on an emulated network.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
+SETTINGS: dict[str, Any] = {
+    "name": "./testbed.sh",
+    "cls": InReadingOrder,
+    "help": "Holon: network slices, digital twins and xApps on an emulated network.",
+    "no_args_is_help": True,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": "rich",
+}
+app = typer.Typer(**SETTINGS)
 
 
 def _add(
@@ -130,7 +132,8 @@ def main(arguments: Sequence[str]) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
     try:
-        status = int(app(list(arguments), standalone_mode=False, prog_name="./testbed.sh") or 0)
+        program = get_group(_asked_for(arguments))
+        status = int(program(list(arguments), standalone_mode=False, prog_name="./testbed.sh") or 0)
         sys.stdout.flush()
         if status == INTERRUPTED:  # typer's own answer to KeyboardInterrupt
             terminal.error_line("interrupted")
@@ -157,6 +160,19 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         terminal.error_line(_machine_problem(error))
         return 1
+
+
+def _asked_for(arguments: Sequence[str]) -> typer.Typer:
+    """The command or group that the first word names, alone: typer looks at every option of
+    all commands that it is given, which takes longer than most commands. All for any other word."""
+    word = arguments[0] if arguments else ""
+    commands = [c for c in app.registered_commands if c.name == word]
+    groups = [g for g in app.registered_groups if g.name == word]
+    if not commands and not groups:
+        return app
+    alone = typer.Typer(**SETTINGS)
+    alone.registered_commands, alone.registered_groups = commands, groups
+    return alone
 
 
 def _machine_problem(error: OSError) -> str:

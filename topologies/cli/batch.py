@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from controller.contracts import rpc
+from controller.contracts import rpc_client as rpc
 from controller.contracts.run_folder import RunFolder
 from topologies.checkout import RESULTS
 from topologies.cli import terminal

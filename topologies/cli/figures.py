@@ -11,12 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from controller.contracts import rpc
-from controller.contracts.inventory import Inventory
+from controller.contracts import rpc_client as rpc
 from topologies.checkout import REPOSITORY, environment_of_rooms
 from topologies.cli import terminal
 from topologies.cli.errors import CommandRefused
-from topologies.cli.hosts import slice_of
+from topologies.cli.hosts import inventory_of, slice_of
 from topologies.cli.northbound import running
 from topologies.cli.running import Json
 from topologies.cli.summary import compared, print_slices, print_summary, read_summary
@@ -43,7 +42,7 @@ def measure(
     run = running()
     name = None
     if slice_ is not None:
-        name = slice_of(Inventory.load(run.inventory), slice_).name
+        name = slice_of(inventory_of(run), slice_).name
     answers: list[Any] = []
 
     def ask() -> None:

@@ -8,23 +8,32 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from controller.contracts.addressing import slice_prefix
-from controller.contracts.inventory import Host, Inventory
-from controller.contracts.live_slices import current_inventory
-from controller.contracts.slices import Slice
+from controller.contracts.run_folder import RunFolder
 from topologies.cli import pcapng, terminal
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import running
 from topologies.cli.running import require_root
 from topologies.manifest import RUN_ID_VARIABLE
 
+if TYPE_CHECKING:  # a document's schema takes long to load
+    from controller.contracts.inventory import Host, Inventory
+    from controller.contracts.slices import Slice
+
 COMMAND_NOT_FOUND = 127
 
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="A user, a server, or centre.")]
+
+
+def inventory_of(run: RunFolder) -> Inventory:
+    """As it was built."""
+    from controller.contracts.inventory import Inventory
+
+    return Inventory.load(run.inventory)
 
 
 def host_of(inventory: Inventory, name: str) -> Host:
@@ -48,7 +57,7 @@ def _enter(name: str, command: list[str]) -> None:
     """Become `command` in the host's namespace: its output and status are ours."""
     require_root()
     run = running()
-    host = host_of(Inventory.load(run.inventory), name)
+    host = host_of(inventory_of(run), name)
     if not Path(host.netns_path).exists():
         raise CommandRefused(f"host {name} is gone; see ./testbed.sh status, or ./testbed.sh clean")
     if shutil.which(command[0]) is None:
@@ -108,6 +117,8 @@ def capture(
       ./testbed.sh capture urllc urllc.pcapng --duration 5
       ./testbed.sh capture 1-000001 embb.pcapng        # until Ctrl-C
     """
+    from controller.contracts.live_slices import current_inventory
+
     require_root()
     run = running()
     inventory = current_inventory(run)

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from controller.contracts import rpc
-from controller.contracts.inventory import Inventory
+from controller.contracts import rpc_client as rpc
 from controller.contracts.run_folder import RunFolder, current_run
 from topologies.cli import descriptors, terminal
 from topologies.cli.errors import CommandRefused
-from topologies.cli.northbound import running
+from topologies.cli.northbound import northbound_port, running
 
 if TYPE_CHECKING:  # what starting needs is not loaded for commands that only look
     from topologies.scenario.schema import Scenario
@@ -89,7 +88,7 @@ def doctor(as_json: Json = False) -> None:
         terminal.print_json(report.as_json())
     else:
         for line in report.lines():
-            terminal.stdout.print(line, markup=False)
+            terminal.stdout().print(line, markup=False)
     if not report.ok:
         raise typer.Exit(1)
 
@@ -150,7 +149,7 @@ def up(
     """
     started_s = time.monotonic()
     run = start(checked(scenario, overrides, seed), policy, xapp)
-    port = Inventory.load(run.inventory).northbound_tcp_port
+    port = northbound_port(run)
     print(
         f"run {run.run_id} is up after {time.monotonic() - started_s:.1f} s: "
         f"API http://127.0.0.1:{port}, token in {run.token}"
@@ -228,7 +227,7 @@ def env() -> None:
       curl -s -H "Authorization: Bearer $HOLON_TOKEN" $HOLON_URL/api/v1/ues
     """
     run = running()
-    port = Inventory.load(run.inventory).northbound_tcp_port
+    port = northbound_port(run)
     exports = {
         "OVS_RUNDIR": str(run.ovs),
         "OVS_DBDIR": str(run.ovs),

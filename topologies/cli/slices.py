@@ -9,12 +9,11 @@ from urllib.parse import quote
 
 import typer
 
-from controller.contracts.slices import TrafficClass
+from controller.contracts.traffic_class import TrafficClass
 from topologies.cli.changes import DryRun, print_decision, print_slice_change
 from topologies.cli.errors import CommandRefused
 from topologies.cli.northbound import Northbound, northbound
 from topologies.cli.running import Json
-from topologies.cli.slice_files import specs_in
 
 SliceName = Annotated[
     str, typer.Argument(metavar="SLICE", help="Name, S-NSSAI (1-000001) or slice_id.")
@@ -72,7 +71,7 @@ def create(
           --cell sbs1 --service play:real_time:edge1:6000 --reserve sbs1=0.3
     """
     if what.endswith((".yaml", ".yml")):
-        specs = specs_in(Path(what))
+        specs = _specs_in(Path(what))
     else:
         sla = {"guaranteed_mbps": guaranteed_mbps, **_sla_terms(delay_ms, loss_ratio)}
         if guaranteed_mbps is None:
@@ -95,6 +94,12 @@ def create(
             print_slice_change(made, as_json)
 
 
+def _specs_in(file: Path) -> list[dict[str, Any]]:
+    from topologies.cli.slice_files import specs_in  # the schema takes long to load
+
+    return specs_in(file)
+
+
 def admit(
     what: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file as `create` takes.")],
     as_json: Json = False,
@@ -105,8 +110,9 @@ def admit(
     Example:
       ./testbed.sh slice admit gaming.yaml
     """
+    specs = _specs_in(what)
     with northbound() as api:
-        for spec in specs_in(what):
+        for spec in specs:
             answer = api.post("slices?dry_run=true", spec)
             if as_json:
                 print_slice_change(answer, True)

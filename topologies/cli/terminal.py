@@ -10,30 +10,42 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+if TYPE_CHECKING:  # what prints JSON only does not wait for rich
+    from rich.console import Console
 
 PIPE_COLUMNS = 200
 """Width of tables that no terminal limits."""
-stdout = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 PLAIN_PROGRESS_PERIOD_S = 5.0
 SIGN_PERIOD_S = 3.0
 _FIGURE = re.compile(r"-?[\d.]+(e[+-]?\d+)?$|-$")
 
 
+@cache
+def stdout() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+
+
+@cache
+def stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
 def step(text: str) -> None:
     """One line of progress."""
-    stderr.print(f"  {text}", style="dim", markup=False)
+    stderr().print(f"  {text}", style="dim", markup=False)
 
 
 def error_line(message: str) -> None:
-    stderr.print(f"testbed.sh: {message}", style="bold red", markup=False)
+    stderr().print(f"testbed.sh: {message}", style="bold red", markup=False)
 
 
 def shown(path: Path) -> str:
@@ -49,6 +61,8 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """One line a row; cells are the rows' values of these columns, figures to the right."""
+    from rich.table import Table
+
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     lines = [[cell(row.get(column)) for column in columns] for row in rows]
     for index, column in enumerate(columns):
@@ -56,7 +70,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> No
         table.add_column(column, overflow="fold", justify="right" if is_figure else "left")
     for line in lines:
         table.add_row(*line)
-    stdout.print(table)
+    stdout().print(table)
 
 
 def cell(value: Any) -> str:
@@ -126,9 +140,11 @@ def _bar(text: str, duration_s: float | None) -> Iterator[Callable[[float], None
     """A function that shows the seconds gone by."""
     if duration_s is None:
         yield lambda elapsed_s: None
-    elif stderr.is_terminal:
+    elif stderr().is_terminal:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (TextColumn("  " + text), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=stderr, transient=True) as progress:
+        with Progress(*columns, console=stderr(), transient=True) as progress:
             task = progress.add_task(text, total=duration_s)
             yield lambda elapsed_s: progress.update(task, completed=elapsed_s)
     else:

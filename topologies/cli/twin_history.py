@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import typer
 
-from controller.contracts.inventory import Inventory
 from topologies.cli import terminal
 from topologies.cli.errors import CommandRefused
+from topologies.cli.hosts import inventory_of
 from topologies.cli.northbound import northbound, running
 from topologies.cli.resources import TWIN_PATHS
 from topologies.cli.running import Json
@@ -127,7 +127,7 @@ def _of_run(folder: Path) -> TwinRecords:
 def _live(since: str | None) -> TwinRecords:
     from topologies.results.scope import TwinRecords
 
-    inventory = Inventory.load(running().inventory)
+    inventory = inventory_of(running())
     limits: dict[str, Any] = {} if since is None else {"since": since}
     with northbound(EXPORT_TIMEOUT_S) as api:
         return TwinRecords(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from topologies.cli import terminal
 from topologies.cli.changes import DryRun, print_diff
@@ -37,6 +36,8 @@ def strategy_of(words: str) -> dict[str, Any]:
         raise CommandRefused(f"strategy {words!r}: expected handover:UE:CELL", 2)
     path = Path(words)
     if path.is_file():
+        import yaml  # takes long to load, and few strategies are files
+
         try:
             document = yaml.safe_load(path.read_text())
         except yaml.YAMLError as error:
