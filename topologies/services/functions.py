@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from controller.contracts.addressing import ipv6_of, slice_of
 from controller.contracts.inventory import Inventory
 from topologies import namespaces
 from topologies.errors import EmulationError
-from topologies.nftables import read_counters
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
@@ -112,7 +113,11 @@ class Firewalls:
 
     def _counters(self, name: str, host: str) -> dict[str, int]:
         """Counter -> packets, as the kernel has them."""
-        return read_counters(self._path(host), _table(name))
+        listed = namespaces.run_in(
+            self._path(host), ["nft", "-j", "list", "counters", "table", "inet", _table(name)]
+        )
+        entries = (entry.get("counter", {}) for entry in orjson.loads(listed)["nftables"])
+        return {entry["name"]: entry["packets"] for entry in entries if entry}
 
     def handlers(self) -> dict[str, Any]:
         return {
