@@ -81,7 +81,7 @@ def test_a_queue_that_still_drains_says_nothing_of_a_paths_delay() -> None:
 
 
 def test_once_a_full_queue_must_have_gone_delays_are_the_paths() -> None:
-    calm = mirror([12_000, 2000, 2000, 2000], [200.0, 200.0, 7.0, 7.5])
+    calm = mirror([12_000, 2000, 2000, 2000], [200.0, 200.0, 7.0, 7.0])
     assert snapshot(calm).unqueued_ms[0, 0] == pytest.approx(7.0)
 
 
@@ -105,7 +105,7 @@ def test_a_fork_starts_with_the_queue_that_demand_has_left() -> None:
 
 
 def test_a_queue_comes_from_what_was_held_then_not_from_what_is_held_now() -> None:
-    little = {"min_kbps": 4000, "max_kbps": 4000}
+    little = {"min_kbps": 4000, "max_kbps": 20_000}
     assert hold(mirror([7500] * 10, held=little)).slices[0].owd_p95_ms > 40
     assert hold(mirror([7500] * 10)).slices[0].owd_p95_ms < 5
 
