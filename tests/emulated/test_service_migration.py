@@ -157,7 +157,7 @@ def test_a_twins_copy_goes_ahead_of_its_user(moving: CommandLine) -> None:
 
 
 def test_the_xapp_moves_a_service_and_its_requests_judge(moving: CommandLine) -> None:
-    """As deployed, unchanged; a car of `migration` crosses the border every 19 s, the other 0.6 s later."""
+    """As deployed, unchanged; the cars of `migration` cross the border every 19 s."""
     moving.output("xapp", "deploy", "service-migration")
 
     def moves() -> list[dict[str, Any]]:
