@@ -25,6 +25,8 @@ COMMANDS_WITHOUT: dict[str, str] = {
     **dict.fromkeys(("exec", "shell", "capture"), HOST),
     **dict.fromkeys(("bench", "test", "train"), "brings up testbeds of its own, or none"),
     **dict.fromkeys(("xapp deploy", "xapp undeploy", "xapp upgrade", "xapp rollback"), XAPP),
+    **dict.fromkeys(("policy define", "policy set", "policy delete", "policy undefine"), XAPP),
+    "policy types": READS,
     **dict.fromkeys(("whatif fork", "whatif predict", "whatif compare", "whatif delete"), FORKS),
     "slice admit": "is a dry run",
     "xapp new": "writes a folder",
@@ -38,6 +40,10 @@ READING_VERBS = ("list", "show")
 OTHER_GROUPS = ("models", "vm")
 """Files of the repository, and a virtual machine with a testbed of its own."""
 
+POLICY_PATHS = (
+    "/A1-P/v2/policytypes/{policy_type_id}",
+    "/A1-P/v2/policytypes/{policy_type_id}/policies/{policy_instance_id}",
+)
 ROUTES_WITHOUT: dict[tuple[str, str], str] = {
     ("POST", "/api/v1/tokens"): "who may read, not the network",
     ("POST", "/api/v1/xapps"): XAPP,
@@ -45,6 +51,8 @@ ROUTES_WITHOUT: dict[tuple[str, str], str] = {
     ("POST", "/api/v1/xapps/{name}/ready"): XAPP,
     ("POST", "/api/v1/xapps/{name}/upgrade"): XAPP,
     ("POST", "/api/v1/xapps/{name}/rollback"): XAPP,
+    **dict.fromkeys(((verb, path) for verb in ("PUT", "DELETE") for path in POLICY_PATHS), XAPP),
+    ("POST", "/api/v1/policy-replies"): XAPP,
     ("PUT", "/api/v1/twin-budget"): TWINS,
     ("DELETE", "/api/v1/twin-budget"): TWINS,
     ("PUT", "/api/v1/twin-representatives"): TWINS,
