@@ -8,11 +8,13 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import threading
 import time
 from collections import defaultdict
 from pathlib import Path
 
 from forecasters import Forecaster, forecaster
+from guidance import Guidance
 from holon_xapp import CellEvent, ReservationPlan, Unreachable, Xapp, XappError
 from planner import CellState, Policy, histories, observed, planned
 
@@ -32,6 +34,11 @@ class SlicePlanner:
         self._forecast = forecast
         self._cells: defaultdict[str, CellState] = defaultdict(CellState)
         self._is_period_checked = False
+
+    def adopt(self, policy: Policy) -> None:
+        """From the next event on. Called by the thread that follows A1 policies."""
+        self._policy = policy
+        log.info("planning by %s", policy)
 
     def on_cell(self, event: CellEvent) -> None:
         self._check_period(event)
@@ -71,20 +78,32 @@ class SlicePlanner:
             log.warning("%s {%s} %s: %s", plan.cell_id, shown, decision.verdict, decision.reason)
 
 
-def configured(xapp: Xapp) -> SlicePlanner:
+def configured(xapp: Xapp) -> tuple[SlicePlanner, Guidance]:
     """Raises `XappError` or `ValueError` for what keeps it from working."""
     config = dict(xapp.settings.config)
     name = str(config.pop("forecaster", "onnx"))
     policy = Policy.from_config(config)
-    return SlicePlanner(xapp, policy, forecaster(name, lambda: xapp.model(MODEL)))
+    made = SlicePlanner(xapp, policy, forecaster(name, lambda: xapp.model(MODEL)))
+    return made, Guidance(config, made.adopt)
+
+
+def follow(xapp: Xapp, guidance: Guidance) -> None:
+    """A1 policies, in a thread with an `Xapp` of its own."""
+    for event in xapp.policies():
+        try:
+            guidance.on_policy(xapp, event)
+        except XappError as error:
+            log.error("policy %s: not answered: %s", event.policy_instance_id, error)
 
 
 def main() -> int:
     try:
         xapp = Xapp.from_environment(Path(__file__).resolve().parent)
-        slice_planner = configured(xapp)
+        slice_planner, guidance = configured(xapp)
         gc.freeze()  # what stands now lives as long as the process: never walk it again
         xapp.ready()
+        own = Xapp(xapp.settings)
+        threading.Thread(target=follow, args=(own, guidance), name="policies", daemon=True).start()
         for event in xapp.cells():
             slice_planner.on_cell(event)
     except (XappError, ValueError) as error:
