@@ -144,14 +144,14 @@ class Enforcer:
 
     async def _check_queues(self) -> None:
         """Put back queues that are in doubt, or that somebody changed."""
-        doubtful, self._queues_in_doubt = self._queues_in_doubt, set()
-        doubtful |= await self._queues.changed(queue_rates(self.network, self.state))
-        if not doubtful:
+        doubted, self._queues_in_doubt = self._queues_in_doubt, set()
+        wanted = queue_rates(self.network, self.state)
+        if not (doubted | await self._queues.changed(wanted)):
             return
         # Alone: a reservation under way has set its queues before it counts as made.
         async with self._switches.holding(self.network.switches):
             wanted = queue_rates(self.network, self.state)
-            if not (doubtful := await self._queues.changed(wanted)):
+            if not (doubtful := await self._queues.changed(wanted, doubted)):
                 return
             done = await self._set_queues({i: wanted[i] for i in doubtful})
         self.repairs.note(RepairKind.QUEUES, ", ".join(sorted(doubtful)), done.detail)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -72,22 +72,23 @@ class PortQueues:
                 self._trees.clear()
                 raise
 
-    async def changed(self, wanted: Mapping[str, Queues]) -> set[str]:
+    async def changed(
+        self, wanted: Mapping[str, Queues], doubted: Collection[str] = ()
+    ) -> set[str]:
         """Interfaces whose own queues are not these (somebody changed them, or their tree).
 
-        Costs OVSDB a read, the kernel a dump, vswitchd nothing. A port whose classes cannot
-        be seen is not told of. Raises `SwitchDatabaseError`.
+        Costs OVSDB a read and vswitchd nothing. The kernel's classes are compared of those
+        that are `doubted`: after a change that failed half-way. Raises `SwitchDatabaseError`.
         """
         async with self._lock:
             found = await self._read_all()
             self._trees = found
-            settled = self._database.has_applied(self._committed)
             return {
                 name
                 for name, queues in wanted.items()
                 if name not in found
                 or _rates_in(found[name]) != dict(queues)
-                or (settled and self._own_classes(name) not in ({}, dict(queues)))
+                or (name in doubted and self._own_classes(name) != dict(queues))
             }
 
     async def _apply(

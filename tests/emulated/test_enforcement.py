@@ -244,13 +244,25 @@ class TestReserve:
         net.run(apply(wanted))
         assert net.run(differs(net.enforcer)) == []
 
-    def test_a_class_somebody_changed_or_removed_comes_back(self, net: Enforced) -> None:
+    def test_what_ovsdb_refuses_is_undone_in_the_kernel_too(self, net: Enforced) -> None:
+        """Somebody put a queue into the tree: the transaction fails when the kernel has it."""
+        plan = [video(2500, 5000), control(1500)]
+        before = net.enforcer._classes.rates("ap1_1")
+        qos = net.testbed.ovs.vsctl(["get", "Port", "ap1_1", "qos"]).strip()
+        made = ["--", "--id=@q", "create", "Queue", "other_config:min-rate=100000"]
+        net.testbed.ovs.vsctl(["add", "QoS", qos, "queues", "99=@q", *made])
+        result = net.run(net.enforcer.reserve("ap1", plan))
+        assert not result.confirmed and "OVSDB refused" in result.confirmations[0].detail
+        assert net.enforcer._classes.rates("ap1_1") == before
+        assert net.run(net.enforcer.reserve("ap1", plan)).confirmed
+
+    def test_a_port_in_doubt_is_compared_in_the_kernel_too(self, net: Enforced) -> None:
         wanted = queue_rates(net.enforcer.network, net.enforcer.state)["ap1_1"]
         queue_id = next(iter(wanted))
         change = f"class change dev ap1_1 classid 1:{queue_id + 1:x} htb rate 7mbit"
         for meddling in (change, f"class delete dev ap1_1 classid 1:{queue_id + 1:x}"):
             run(["tc", *meddling.split()])
-            assert dict(net.enforcer._classes.rates("ap1_1")).get(queue_id) != wanted[queue_id]
+            net.enforcer._queues_in_doubt.add("ap1_1")
             net.watch_until(
                 lambda: net.enforcer._classes.rates("ap1_1").get(queue_id) == wanted[queue_id],
                 RECONCILE_WITHIN_S,
