@@ -11,7 +11,7 @@ policy=/usr/sbin/policy-rc.d
 policy_mark='# made by testbed.sh for one apt-get install; safe to delete'
 
 packages_run=(openvswitch-switch nftables mininet iperf3 vdeplug vde-wirefilter iproute2 ethtool net-tools
-    tcpdump iputils-ping python3-venv)
+    tcpdump iputils-ping mount python3-venv)
 packages_test=(chromium redis-server)
 packages_vm=(qemu-system-x86 mmdebstrap e2fsprogs openssh-client)
 interval_s=3 # how often a long step says that it is alive

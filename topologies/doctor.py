@@ -39,6 +39,8 @@ _TOOLS = {  # what must be on PATH: the Debian package that has it
     "ip": "iproute2",
     "tc": "iproute2",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
+    "mount": "mount",
     "ethtool": "ethtool",
     "iperf3": "iperf3",
 }
