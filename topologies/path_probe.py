@@ -33,7 +33,8 @@ class Span:
     sent: int
     lost: int
     longest_gap_ms: float
-    """Between two arrivals that follow each other."""
+    """Between two arrivals that follow each other; where the first or the last packet of the span
+    was lost, also from its sending to the first arrival, and from the last arrival to its end."""
 
 
 class Direction:
@@ -46,7 +47,12 @@ class Direction:
     def between(self, start_ns: int, end_ns: int) -> Span:
         numbers = [n for n, at in enumerate(self.sent_ns) if start_ns <= at < end_ns]
         arrivals = sorted(self.arrived_ns[n] for n in numbers if n in self.arrived_ns)
-        gaps = [b - a for a, b in zip(arrivals, arrivals[1:], strict=False)]
+        moments = list(arrivals)
+        if numbers and numbers[0] not in self.arrived_ns:
+            moments.insert(0, self.sent_ns[numbers[0]])
+        if numbers and numbers[-1] not in self.arrived_ns:
+            moments.append(max(end_ns, moments[-1]))
+        gaps = [b - a for a, b in zip(moments, moments[1:], strict=False)]
         longest_ns = max(gaps, default=end_ns - start_ns)
         return Span(len(numbers), len(numbers) - len(arrivals), longest_ns / 1e6)
 
