@@ -27,6 +27,7 @@ from controller.reconcile import Change, difference
 from controller.rules import compile_attachments
 from controller.ryu_client import Answer
 from controller.switches import Switches
+from controller.whole_file import replace_whole
 
 DRAIN_S = 0.3
 FUNCTION_BYTES = 65_536
@@ -220,10 +221,7 @@ class Functions:
             {"name": f.name, "service": f.service, "host": f.host, "deny": list(f.deny)}
             for f in after.functions.values()
         ]
-        path = functions_path(self._run)
-        fresh = path.with_suffix(".new")
-        fresh.write_bytes(orjson.dumps(kept))
-        fresh.rename(path)
+        replace_whole(functions_path(self._run), orjson.dumps(kept))
 
     def _diff(self, switches: Sequence[str], after: NetworkState) -> dict[str, Any]:
         before = self._switches.state

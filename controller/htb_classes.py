@@ -13,7 +13,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -38,48 +38,50 @@ _MAJOR = 1
 _RECEIVE_BYTES = 1 << 18
 _ANSWER_TIMEOUT_S = 2.0
 _LAST_OF_AN_ANSWER = (rtnetlink.ERROR, rtnetlink.DONE)
-_MOST_RATE = 0xFFFFFFFF
-"""Bytes a second that fit the message; what is faster is left to vswitchd."""
+_MOST_BYTES_PER_S = 0xFFFFFFFF
+"""That fit the message; what is faster is left to vswitchd."""
 _PSCHED = Path("/proc/net/psched")
 
 
 class HtbClass(NamedTuple):
-    """As the kernel has it: bytes a second, and what may be caught up in scheduler ticks."""
+    """As the kernel has it; the buffers are what may be caught up, in the scheduler's ticks."""
 
-    rate: int
-    ceiling: int
-    buffer: int
-    ceiling_buffer: int
+    rate_bytes_per_s: int
+    ceiling_bytes_per_s: int
+    buffer_ticks: int
+    ceiling_buffer_ticks: int
     priority: int
 
     @property
     def rates(self) -> QueueRates:
-        return QueueRates(self.rate * 8 // 1000, self.ceiling * 8 // 1000, self.priority)
+        return QueueRates(
+            self.rate_bytes_per_s * 8 // 1000, self.ceiling_bytes_per_s * 8 // 1000, self.priority
+        )
 
 
-def ticks_per_s(psched: str) -> float:
+def ticks_per_s(psched: str) -> int:
     """From the text of /proc/net/psched (ns per µs, ns per tick, µs per s, timer's Hz)."""
     ns_per_us, ns_per_tick, us_per_s, _ = (int(word, 16) for word in psched.split())
-    return ns_per_us * us_per_s / ns_per_tick
+    return ns_per_us * us_per_s // ns_per_tick
 
 
-def class_of(rates: QueueRates, mtu: int, ticks: float) -> HtbClass:
-    """What Open vSwitch makes of these rates' Queue row on a port of this MTU (bytes)."""
+def class_of(rates: QueueRates, mtu_bytes: int, tick_hz: int) -> HtbClass:
+    """What Open vSwitch makes of these rates' Queue row on a port of this MTU."""
     row = queue_row(rates)
-    rate = max(int(row["min-rate"]) // 8, mtu)
+    rate = max(int(row["min-rate"]) // 8, mtu_bytes)
     ceiling = max(int(row["max-rate"]) // 8, rate)
-    burst = max(int(row["burst"]) // 8, mtu + 64)
+    burst_bytes = max(int(row["burst"]) // 8, mtu_bytes + 64)
     # Open vSwitch keeps the lower 32 bits, and so must who wants to set the same.
-    buffer, ceiling_buffer = (int(ticks) * burst // r & 0xFFFFFFFF for r in (rate, ceiling))
+    buffer, ceiling_buffer = (tick_hz * burst_bytes // r & 0xFFFFFFFF for r in (rate, ceiling))
     return HtbClass(rate, ceiling, buffer, ceiling_buffer, rates.priority)
 
 
 def class_message(ifindex: int, handle: int, parent: int, wanted: HtbClass) -> bytes:
     """RTM_NEWTCLASS that changes a class and makes none, to be acknowledged."""
     parms = _PARMS.pack(
-        0, _LINKLAYER_ETHERNET, 0, 0, _LEAST_MPU_BYTES, wanted.rate,
-        0, _LINKLAYER_ETHERNET, 0, 0, _LEAST_MPU_BYTES, wanted.ceiling,
-        wanted.buffer, wanted.ceiling_buffer, 0, 0, wanted.priority,
+        0, _LINKLAYER_ETHERNET, 0, 0, _LEAST_MPU_BYTES, wanted.rate_bytes_per_s,
+        0, _LINKLAYER_ETHERNET, 0, 0, _LEAST_MPU_BYTES, wanted.ceiling_bytes_per_s,
+        wanted.buffer_ticks, wanted.ceiling_buffer_ticks, 0, 0, wanted.priority,
     )  # fmt: skip
     options = rtnetlink.attribute(_TCA_HTB_PARMS, parms)
     body = rtnetlink.TRAFFIC_CONTROL.pack(socket.AF_UNSPEC, 0, 0, ifindex, handle, parent, 0)
@@ -97,10 +99,7 @@ def classes_in(datagram: bytes) -> Iterator[tuple[int, int, HtbClass]]:
         if found.get(_TCA_KIND) != _KIND:
             continue
         options = dict(rtnetlink.attributes(found[_TCA_OPTIONS]))
-        rate, ceiling, buffer, ceiling_buffer, priority = _KEPT(
-            _PARMS.unpack_from(options[_TCA_HTB_PARMS])
-        )
-        yield handle, parent, HtbClass(rate, ceiling, buffer, ceiling_buffer, priority)
+        yield handle, parent, HtbClass(*_KEPT(_PARMS.unpack_from(options[_TCA_HTB_PARMS])))
 
 
 class HtbClasses:
@@ -112,7 +111,7 @@ class HtbClasses:
     def __init__(self, netns_path: str) -> None:
         self._netns_path = netns_path
         self._opened: socket.socket | None = None
-        self._ticks = ticks_per_s(_PSCHED.read_text())
+        self._tick_hz = ticks_per_s(_PSCHED.read_text())
 
     def rates(self, interface: str) -> dict[int, QueueRates]:
         """Queue id -> rates of its class; empty when the port is gone or has no tree.
@@ -134,15 +133,17 @@ class HtbClasses:
             if not wanted.keys() <= found.keys():
                 return False
             mtu_bytes = self._number(_SIOCGIFMTU, interface)
-            targets = {i: class_of(rates, mtu_bytes, self._ticks) for i, rates in wanted.items()}
-            if any(target.ceiling > _MOST_RATE for target in targets.values()):
+            targets = {i: class_of(rates, mtu_bytes, self._tick_hz) for i, rates in wanted.items()}
+            if any(t.ceiling_bytes_per_s > _MOST_BYTES_PER_S for t in targets.values()):
                 return False
             index = self._number(_SIOCGIFINDEX, interface)
-            self._change(
+            changes = [
                 class_message(index, _MAJOR << 16 | i + 1, found[i][0], target)
                 for i, target in targets.items()
                 if found[i][1] != target
-            )
+            ]
+            if changes:
+                self._ask(changes)
         except OSError as error:
             raise self._failed(interface, error) from error
         return True
@@ -167,10 +168,6 @@ class HtbClasses:
             for handle, parent, found in classes_in(answers)
             if parent != rtnetlink.NO_PARENT
         }
-
-    def _change(self, changes: Iterable[bytes]) -> None:
-        if together := list(changes):
-            self._ask(together)
 
     def _ask(self, requests: list[bytes]) -> bytes:
         """Everything that was answered. Raises OSError for the first refusal."""

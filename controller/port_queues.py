@@ -141,14 +141,14 @@ class PortQueues:
         for interface, queues in wanted.items():
             if (rows := seen.get(interface, {})) != dict(queues):
                 raise NotConfirmedError(f"{interface}: wrote queues {queues}, OVSDB has {rows}")
-            if self._own_classes(interface) != dict(queues):
+            if (kernel := self._own_classes(interface)) != dict(queues):
                 # vswitchd was following somebody else's change when ours came.
                 await self._database.until_applied(self._committed)
-                self._require_classes(interface, queues)
-
-    def _require_classes(self, interface: str, queues: Queues) -> None:
-        if (kernel := self._own_classes(interface)) != dict(queues):
-            raise NotConfirmedError(f"{interface}: wrote queues {queues}, the kernel has {kernel}")
+                kernel = self._own_classes(interface)
+            if kernel != dict(queues):
+                raise NotConfirmedError(
+                    f"{interface}: wrote queues {queues}, the kernel has {kernel}"
+                )
 
     def _own_classes(self, interface: str) -> dict[int, QueueRates]:
         found = self._classes.rates(interface)

@@ -8,7 +8,6 @@ an older payload, or of an xApp that ended since, counts no more.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from referencing.exceptions import Unresolvable
 from controller.contracts.slices import Strict
 from controller.ric.errors import Conflict, Malformed, NotFound
 from controller.ric.stream import Event
+from controller.whole_file import replace_whole
 
 PolicyTypeId = Annotated[int, Field(ge=1, le=2**31 - 1)]
 INSTANCES_MAX = 200
@@ -190,10 +190,8 @@ class Policies:
                 for (t, i), p in self._policies.items()
             ],
         }
-        unfinished = self._path.with_suffix(".new")
         try:
-            unfinished.write_bytes(orjson.dumps(content))
-            os.replace(unfinished, self._path)
+            replace_whole(self._path, orjson.dumps(content))
             self.alarm = None
         except OSError as error:
             self.alarm = f"{self._path.name}: {error.strerror}; forgotten at a restart"

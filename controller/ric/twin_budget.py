@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -40,6 +39,7 @@ from controller.twins.spending import (
     spent,
 )
 from controller.twins.twin import Twin
+from controller.whole_file import replace_whole
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +111,8 @@ class BudgetKeeper:
             "budget": self.budget.model_dump(mode="json") if self.budget else None,
             "represented": self.represented.model_dump(mode="json") if self.represented else None,
         }
-        unfinished = self._path.with_suffix(".new")
         try:
-            unfinished.write_bytes(orjson.dumps(content))
-            os.replace(unfinished, self._path)
+            replace_whole(self._path, orjson.dumps(content))
             self._unkept = None
         except OSError as error:  # as for overrides: control goes on, until a restart
             self._unkept = f"{self._path.name}: {error.strerror}; forgotten at a restart"

@@ -7,7 +7,6 @@ RIC goes on with them.  Local controllers tell the users' agents, over the netwo
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +38,7 @@ from controller.contracts.twin_models import (
     resolve,
 )
 from controller.ric.errors import Malformed, NotFound
+from controller.whole_file import replace_whole
 
 TELL_TIMEOUT_S = 2.0
 
@@ -211,10 +211,8 @@ class TwinControl:
     def _keep(self) -> None:
         """A full disk must not stop control: the change holds until somebody restarts."""
         content = [o.model_dump(mode="json", exclude_defaults=True) for o in self.overrides]
-        unfinished = self._path.with_suffix(".new")
         try:
-            unfinished.write_bytes(orjson.dumps(content))
-            os.replace(unfinished, self._path)
+            replace_whole(self._path, orjson.dumps(content))
             self.alarm = None
         except OSError as error:
             self.alarm = f"{self._path.name}: {error.strerror}; twin models fall back at a restart"

@@ -104,6 +104,7 @@ def test_help_shows_an_example(
         (("ue", "list"), "./testbed.sh up minimal"),
         (("measure",), "./testbed.sh up minimal"),
         (("report", "/nonexistent"), "/nonexistent/summary.json"),
+        (("policy", "define", "/nonexistent"), "No such file or directory; give a JSON file"),
         (("bench", "no-such-benchmark"), "known: "),
         (("train", "no-such-model"), "known: "),
         (("xapp", "new", "Bad Name"), "lower case"),

@@ -156,8 +156,11 @@ def _document(file: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
         document = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise CommandRefused(f"{file}: {error}") from None
+    except OSError as error:
+        reason = f"{file}: {error.strerror}; give a JSON file, or - for standard input"
+        raise CommandRefused(reason) from None
+    except ValueError as error:
+        raise CommandRefused(f"{file}: {error}; a JSON object is right") from None
     if not isinstance(document, dict):
         raise CommandRefused(f"{file}: a JSON object is right")
     return document
